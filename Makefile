@@ -2,6 +2,8 @@
 .DEFAULT_GOAL := help
 SHELL := bash
 PYTHON_BIN := .venv/bin/python
+# Python that finds localcloud's databases by their names, also if /etc/hosts can't be written.
+NAMED = $$($(PYTHON_BIN) -m localcloud.core.hosts) $(PYTHON_BIN)
 export PYTHONPATH := layers/rdsiam
 export SAM_CLI_TELEMETRY := 0
 
@@ -23,7 +25,7 @@ setup: ## make the virtual environments and install what the system lacks
 
 demo: ## watch a new database become passwordless, and a caller log in with a token
 	@scripts/setup --mariadb-optional
-	@$(PYTHON_BIN) -m demo
+	@$(NAMED) -m demo
 
 local: ## start localcloud and leave it running: AWS's APIs, the functions, the HTTP API
 	@scripts/setup --mariadb-optional
@@ -36,14 +38,14 @@ operator: ## beside `make local > cloud.json`: print what a shell evaluates to o
 	@$(PYTHON_BIN) -m demo.operator_shell $(or $(CLOUD),cloud.json)
 
 test: setup ## run the unit and integration tests, every behaviour once; WORKERS=n for n processes
-	@$(PYTHON_BIN) -m pytest -n $(WORKERS) $(PYTEST)
+	@$(NAMED) -m pytest -n $(WORKERS) $(PYTEST)
 
 test-all: ## run them with every combination, every point at which something can be killed, all examples
 	@scripts/setup --with-java
-	@$(PYTHON_BIN) -m pytest -n $(WORKERS) -m 'not stress' $(PYTEST)
+	@$(NAMED) -m pytest -n $(WORKERS) -m 'not stress' $(PYTEST)
 
 stress: setup ## run the heavy proofs, and the tests that make up their examples with twenty times as many; takes hours
-	@$(PYTHON_BIN) -m pytest -n $(WORKERS) -m 'hypothesis or stress' --examples stress $(PYTEST)
+	@$(NAMED) -m pytest -n $(WORKERS) -m 'hypothesis or stress' --examples stress $(PYTEST)
 
 check: setup ## check style and types and run the unit tests, in 90 s; the template's checks are in `make lint`
 	@.venv/bin/ruff check --quiet . && .venv/bin/ruff format --quiet --check .
@@ -65,11 +67,11 @@ deploy: ## ask two questions, build, and deploy to your AWS account; ENV=prod fo
 
 bench: ## measure the promises, side by side with what they are compared to
 	@scripts/setup --with-bench
-	@PYTHONPATH=layers/rdsiam:. $(PYTHON_BIN) -m bench
+	@PYTHONPATH=layers/rdsiam:. $(NAMED) -m bench
 
 sam-test: setup ## build with the AWS SAM CLI, run every function with every event in containers
 	@tests/sam/images
-	@$(PYTHON_BIN) -m pytest tests/sam
+	@$(NAMED) -m pytest tests/sam
 
 picture: setup ## take docs/audit-report.png anew
 	@scripts/picture

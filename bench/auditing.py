@@ -12,10 +12,10 @@ import psycopg
 from psycopg.types.string import TextLoader
 
 from bench.result import Result
-from localcloud.core import processes
 from localcloud.core.certificates import Authority
 from localcloud.databases.servers.mariadb import MariadbServer
 from localcloud.databases.servers.postgres import PostgresServer
+from localcloud.databases.servers.server import ServerAddress
 from rdsiam.aws.rds import Database
 from rdsiam.engines.logins import AUDITOR, MANAGER, Login, Password, Token
 from rdsiam.engines.mysql import audit_procedure
@@ -151,7 +151,15 @@ def _any_token(user: str, token: str, tls: bool) -> None:
 def _database(kind: str, root: Path, authority: Authority) -> Iterator[Database]:
     """Start a server and fill it with users."""
     server_of = PostgresServer if kind == "postgres" else MariadbServer
-    server = server_of(root / kind, processes.free_port(), _MASTER, _PASSWORD, "shop", authority, _any_token)
+    server = server_of(
+        root / kind,
+        ServerAddress.of_localhost(),
+        _MASTER,
+        _PASSWORD,
+        "shop",
+        authority,
+        _any_token,
+    )
     server.start()
     try:
         server.set_iam(True)
@@ -165,8 +173,8 @@ def _database(kind: str, root: Path, authority: Authority) -> Iterator[Database]
             engine_version="18.1",
             resource_id="db-BENCH",
             status="available",
-            host=server.host,
-            port=server.port,
+            host=server.address.host,
+            port=server.address.port,
             iam_enabled=True,
             master_user=_MASTER,
             default_database="shop",

@@ -14,9 +14,9 @@ from bench import proxy_fronts as fronts
 from bench.proxy_comparison import added, rounds, share
 from bench.proxy_load import MOST_GROWTH, SYSTEM, program, resident, watched
 from bench.result import Result
-from localcloud.core import processes
 from localcloud.core.certificates import Authority
 from localcloud.databases.servers.mariadb import MariadbServer
+from localcloud.databases.servers.server import ServerAddress
 
 USER, DATABASE = "app_service", "shop"
 #: Every token is accepted: judging it takes as long for all.
@@ -64,14 +64,14 @@ class _Way:
 def run(root: Path, authority: Authority) -> list[Result]:
     """Measure the latency of a query, and the throughput in both directions."""
     server = MariadbServer(
-        root / "mariadb", processes.free_port(), "boss", "boss-password", DATABASE, authority, lambda *_: None
+        root / "mariadb", ServerAddress.of_localhost(), "boss", "boss-password", DATABASE, authority, lambda *_: None
     )
     server.start()
     try:
         server.set_iam(True)
         _prepare(server)
-        with fronts.proxy(root, authority, "mysql", server.port, TOKEN) as proxy:
-            ways = [_Way(server.port, authority.path), _Way(proxy.port, None)]
+        with fronts.proxy(root, authority, "mysql", server.address.port, TOKEN) as proxy:
+            ways = [_Way(server.address.port, authority.path), _Way(proxy.port, None)]
             results = _latency(ways)
             ways[1].run("SELECT REPEAT('x', 1000000)")  # the proxy's buffers have their size after it
             before = resident(proxy.pid)

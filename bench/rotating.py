@@ -20,6 +20,7 @@ from localcloud.core import processes
 from localcloud.core.certificates import Authority
 from localcloud.databases.servers.mariadb import MariadbServer
 from localcloud.databases.servers.postgres import PostgresServer
+from localcloud.databases.servers.server import ServerAddress
 from localcloud.moto_patches.patch import apply_patches
 from localcloud.moto_patches.rotations import Rotations
 from localcloud.moto_patches.table import secrets_manager_patches
@@ -69,7 +70,8 @@ def run() -> list[Result]:
 
 def _engine(engine: str, root: Path, authority: Authority) -> list[Result]:
     kind = PostgresServer if engine == "postgres" else MariadbServer
-    server = kind(root / engine, processes.free_port(), "boss", "boss-password", "shop", authority, lambda *_: None)
+    address = ServerAddress.of_localhost()
+    server = kind(root / engine, address, "boss", "boss-password", "shop", authority, lambda *_: None)
     server.start()
     try:
         return [
@@ -91,10 +93,16 @@ def _scheme(engine: str, server: Any, *, alternating: bool, cold: bool) -> list[
     name = f"{engine}-{'two' if alternating else 'one'}-{'cold' if cold else 'warm'}"
     user = name.replace("-", "_")
     _make_user(engine, server, user)
-    document = {"engine": engine, "host": server.host, "port": server.port, "username": user, "dbname": "shop"}
+    document = {
+        "engine": engine,
+        "host": server.address.host,
+        "port": server.address.port,
+        "username": user,
+        "dbname": "shop",
+    }
     document |= {"password": "first-password", "dbInstanceIdentifier": "one"}
     if alternating:
-        text = json.dumps({"username": "boss", "password": "boss-password", "host": server.host})
+        text = json.dumps({"username": "boss", "password": "boss-password", "host": server.address.host})
         document["masterarn"] = secrets_manager.create_secret(Name=f"boss-of-{name}", SecretString=text)["ARN"]
     arn = secrets_manager.create_secret(Name=name, SecretString=json.dumps(document))["ARN"]
     scheme: Scheme = "alternating" if alternating else "single"
@@ -103,7 +111,7 @@ def _scheme(engine: str, server: Any, *, alternating: bool, cold: bool) -> list[
     def process() -> Rotation:
         return Rotation(
             SecretStore(SecretsManager(secrets_manager)),
-            Targets(_Rds(engine, server.host, server.port, counted), _Inventory(user, record, counted)),  # type: ignore[arg-type]
+            Targets(_Rds(engine, server.address.host, server.address.port, counted), _Inventory(user, record, counted)),  # type: ignore[arg-type]
             engines={family: _Counting(ROTATORS[family], counted)},
         )
 
@@ -129,10 +137,10 @@ def _scheme(engine: str, server: Any, *, alternating: bool, cold: bool) -> list[
 def _make_user(engine: str, server: Any, user: str) -> None:
     master = Password("boss", "boss-password")
     if engine == "postgres":
-        session: Any = connect_postgres(server.host, server.port, "shop", master)
+        session: Any = connect_postgres(server.address.host, server.address.port, "shop", master)
         statements = [f"CREATE ROLE {user} LOGIN PASSWORD 'first-password'"]
     else:
-        session = connect_mysql(server.host, server.port, master)
+        session = connect_mysql(server.address.host, server.address.port, master)
         statements = [f"CREATE USER {user} IDENTIFIED BY 'first-password'", f"GRANT SELECT ON shop.* TO {user}"]
     with session, session.cursor() as cursor:
         for statement in statements:

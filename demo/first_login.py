@@ -144,6 +144,7 @@ def shell_lines(info: Mapping[str, Any], keys: Mapping[str, str]) -> Iterator[st
         "AWS_SESSION_TOKEN": keys["SessionToken"],
         "RDSIAM_API_URL": info["api_url"],
         "RDSIAM_CA": info["ca"],
+        **info["environment"],
     }
     yield "unset AWS_PROFILE AWS_DEFAULT_PROFILE AWS_REGION"
     yield from (f"export {name}={shlex.quote(str(value))}" for name, value in values.items())

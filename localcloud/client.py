@@ -22,6 +22,8 @@ from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from botocore.credentials import Credentials
 
+from localcloud.core import hosts
+
 _ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -195,6 +197,9 @@ def start(*arguments: str, log: Path | None = None) -> RunningCloud:
     :param log: file for its log; this process's stderr when omitted.
     :raises CloudFailed: it did not start.
     """
+    if hosts.variables().keys() - os.environ.keys():
+        command = "$(python -m localcloud.core.hosts) COMMAND"
+        raise CloudFailed(f"this process would not find the databases by their names: start it by {command}", command)
     environment = {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}
     with contextlib.ExitStack() as stack:
         stderr = None if log is None else stack.enter_context(log.open("ab"))

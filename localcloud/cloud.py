@@ -24,11 +24,12 @@ from moto.sts.models import sts_backends
 from localcloud import first_databases
 from localcloud.aws.deploy import Template
 from localcloud.aws.front import CONTROL, Front
-from localcloud.core import processes
+from localcloud.core import hosts, processes
 from localcloud.core.certificates import Authority
 from localcloud.core.sigv4 import Credential
 from localcloud.core.web import Request, Response
 from localcloud.databases.rds.fleet import Fleet
+from localcloud.databases.rds.names import Names
 from localcloud.databases.servers import mysql_choice
 from localcloud.databases.token_verifier import TokenVerifier
 from localcloud.iam import principals
@@ -96,6 +97,7 @@ class Cloud:
             "databases": self._databases,
             "mysql": mysql_choice.product(),
             "ca": str(self._authority.path),
+            "environment": hosts.variables({}),
             "directory": str(self._directory),
             "logs": str(self._logs),
             "log": None if self._log == STDERR else str(self._log),
@@ -131,7 +133,9 @@ class Cloud:
             self._directory / "statements.jsonl",
         )
         verifier = TokenVerifier(principals.secret_of, self._permissions.may_connect, settings.region)
-        self._fleet = Fleet(self._directory / "databases", self._authority, verifier, settings.administrator)
+        names = Names()
+        self._cleanup.callback(names.close)
+        self._fleet = Fleet(self._directory / "databases", self._authority, verifier, names, settings.administrator)
         self._cleanup.callback(self._fleet.stop)
         runner.start(template.durable_configs.items())
         self._cleanup.callback(runner.stop)

@@ -14,12 +14,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from localcloud.core.processes import SECOND_ADDRESS
-
 _LIFE = timedelta(days=365)
 _CLOCK_SKEW = timedelta(hours=1)
-#: The last address is a cluster's reader endpoint.
-LOCAL_NAMES = ("localhost", "127.0.0.1", "::1", SECOND_ADDRESS)
+LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
+_LONGEST_COMMON_NAME = 64
 
 
 @dataclass(frozen=True)
@@ -56,10 +54,11 @@ class Authority:
         """Issue a server certificate.
 
         :param directory: the folder that `server.pem` and `server.key` (readable by its owner only) are written to.
-        :param names: host names and IP addresses that clients may connect to; the first is the common name.
+        :param names: host names and IP addresses that clients may connect to; the first is the common name, without the
+            end of a longer name than it can be.
         """
         key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0][:_LONGEST_COMMON_NAME])])
         builder = _builder(subject, self._name, key.public_key())
         for extension, critical in (
             (x509.BasicConstraints(ca=False, path_length=None), True),

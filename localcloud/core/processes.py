@@ -33,10 +33,6 @@ _taken: set[int] = set()
 _taken_lock = threading.Lock()
 
 
-#: A second address of this machine, so that two endpoints can have the same port.
-SECOND_ADDRESS = "127.0.0.2"
-
-
 def loopback_addresses() -> list[str]:
     """Return the addresses that a server for `localhost` listens on: 127.0.0.1, and ::1 if the machine has it."""
     with contextlib.suppress(OSError), socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from localcloud.core import processes
+from localcloud.core import hosts, processes
 
 logger = logging.getLogger(__name__)
 
@@ -240,6 +240,7 @@ def _base_environment(function: Function) -> dict[str, str]:
         "TZ": ":UTC",
         "PYTHONPATH": os.pathsep.join(str(path) for path in (function.code, *function.layers)),
         "PYTHONUNBUFFERED": "1",
+        **hosts.variables({}),
         "AWS_LAMBDA_FUNCTION_NAME": function.name,
         "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory),
         "AWS_LAMBDA_FUNCTION_VERSION": "1" if function.aliases else "$LATEST",

@@ -18,6 +18,7 @@ from localcloud.databases.servers.mysql import MysqlServer
 from localcloud.databases.servers.mysql_family import MysqlFamilyServer
 from localcloud.databases.servers.mysql_programs import MISSING, find_mysql
 from localcloud.databases.servers.postgres import PostgresServer
+from localcloud.databases.servers.server import ServerAddress
 from localcloud.settings import Administrator
 from rdsiam.aws.rds import Database
 from rdsiam.engines.mysql.engine import Mysql
@@ -120,9 +121,9 @@ def make_place(server_root: Path) -> Iterator[Callable[[str], Place]]:
     servers: dict[Path, PostgresServer | MysqlFamilyServer] = {}
 
     def make(kind: str) -> Place:
-        port = processes.free_port()
-        directory = server_root / f"{kind}-{port}"  # with the port, as a module may have two servers of a kind
-        engine, version, server = _server(kind, directory, port, authority)
+        address = ServerAddress.of_localhost()
+        directory = server_root / f"{kind}-{address.port}"  # with the port, as a module may have two servers of a kind
+        engine, version, server = _server(kind, directory, address, authority)
         servers[directory] = server
         server.start()
         if isinstance(server, PostgresServer) and server.version != int(version.partition(".")[0]):
@@ -135,8 +136,8 @@ def make_place(server_root: Path) -> Iterator[Callable[[str], Place]]:
             engine_version=version,
             resource_id="db-X",
             status="available",
-            host=server.host,
-            port=server.port,
+            host=server.address.host,
+            port=server.address.port,
             iam_enabled=True,
             master_user=MASTER,
             master_secret_arn=f"arn:aws:secretsmanager:eu-west-1:123456789012:secret:{kind}",
@@ -154,10 +155,10 @@ def make_place(server_root: Path) -> Iterator[Callable[[str], Place]]:
 
 
 def _server(
-    kind: str, directory: Path, port: int, authority: Authority
+    kind: str, directory: Path, address: ServerAddress, authority: Authority
 ) -> tuple[str, str, PostgresServer | MysqlFamilyServer]:
     """Return engine, version and server of a kind: see `make_place`."""
-    common = (directory, port, MASTER, MASTER_PASSWORD, "shop", authority, verify)
+    common = (directory, address, MASTER, MASTER_PASSWORD, "shop", authority, verify)
     if not kind.startswith("postgres"):
         engine, version = ("mariadb", "10.11.11") if kind.startswith("mariadb") else ("mysql", "8.4.7")
         if engine == "mysql" and find_mysql() is None:

@@ -1,6 +1,7 @@
 """RDS through boto3 for the tests of localcloud: makes, waits, logs in, and hears the events."""
 
 import json
+import socket
 import time
 from collections.abc import Callable
 from typing import Any
@@ -59,8 +60,8 @@ class Databases:
 
     def process(self, identifier: str) -> psutil.Process:
         """Return the process of an instance's server."""
-        port = self.instance(identifier)["Endpoint"]["Port"]
-        sockets = tuple(f"/sockets/{port}/{name}" for name in (".s.PGSQL.5432", "server"))
+        host, port = endpoint(self.instance(identifier))
+        sockets = tuple(f"/sockets/{socket.gethostbyname(host)}-{port}/{name}" for name in (".s.PGSQL.5432", "server"))
         owners = {
             psutil.Process(found.pid)
             for found in psutil.net_connections("unix")

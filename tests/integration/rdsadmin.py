@@ -1,6 +1,8 @@
 """RDS's own superuser on an instance of localcloud, for what only RDS, or another administrator there, could do."""
 
+import socket
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pymysql
@@ -14,7 +16,7 @@ def as_rdsadmin(account: Account, arn: str, name: str = "postgres") -> Connectio
     :param name: the PostgreSQL database; MariaDB's administrator is in none.
     """
     found = account.describe(arn)
-    directory, sockets = _places(account, found["Endpoint"]["Port"])
+    directory, sockets = _places(account, found["Endpoint"])
     password = (directory / "password").read_text()
     if "postgres" in found["Engine"]:
         return Connection(
@@ -22,20 +24,21 @@ def as_rdsadmin(account: Account, arn: str, name: str = "postgres") -> Connectio
                 host=str(sockets), port=5432, user="rdsadmin", password=password, dbname=name, autocommit=True
             )
         )
-    socket = str(sockets / "server")
+    server = str(sockets / "server")
     return Connection(
-        pymysql.connect(unix_socket=socket, user="rdsadmin", password=password, autocommit=True, ssl_disabled=True)
+        pymysql.connect(unix_socket=server, user="rdsadmin", password=password, autocommit=True, ssl_disabled=True)
     )
 
 
-def _places(account: Account, port: int) -> tuple[Path, Path]:
-    """Return where the server of a port keeps its files, and its sockets."""
+def _places(account: Account, endpoint: dict[str, Any]) -> tuple[Path, Path]:
+    """Return the folders of an endpoint's server: of its files, and of its sockets."""
+    name = f"{socket.gethostbyname(endpoint['Address'])}-{endpoint['Port']}"
     for configuration in account.cloud.directory.rglob("my.cnf"):
-        text = configuration.read_text()
-        if f"\nport={port}\n" in text:
-            return configuration.parent, Path(text.partition("socket=")[2].splitlines()[0]).parent
+        sockets = Path(configuration.read_text().partition("socket=")[2].splitlines()[0]).parent
+        if sockets.name == name:
+            return configuration.parent, sockets
     for configuration in account.cloud.directory.rglob("postgresql.auto.conf"):
         sockets = Path(configuration.read_text().partition("unix_socket_directories = '")[2].partition("'")[0])
-        if str(port) in sockets.name:
+        if sockets.name == name:
             return configuration.parents[1], sockets
-    raise LookupError(f"no server listens on {port}")
+    raise LookupError(f"no server listens at {name}")

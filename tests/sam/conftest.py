@@ -41,13 +41,15 @@ def local(builds, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
         cloud = stack.enter_context(client.start("--region", REGION, log=directory / "cloud.log"))
         account = Account(cloud)
         stop_events(cloud)  # otherwise localcloud's own functions would be there first
-        database = account.create("orders-1")
+        database = account.create("orders-1", Port=processes.free_port())  # this machine may have another at 5432
         bridge = bridge_address()
         endpoint = account.wait(database)["Endpoint"]
-        stack.enter_context(relay(bridge, [int(cloud.endpoint.rsplit(":", 1)[1]), endpoint["Port"]]))
+        own = int(cloud.endpoint.rsplit(":", 1)[1])
+        stack.enter_context(relay(bridge, {own: "127.0.0.1", endpoint["Port"]: endpoint["Address"]}))
         (directory / "environment.json").write_text(json.dumps(variables_of(account)))
         stack.enter_context(no_container_left(builds(HOST)))
-        made = Local(account, directory, write_template(builds(HOST)), bridge, processes.free_port())
+        template, emulator = write_template(builds(HOST)), processes.free_port()
+        made = Local(account, directory, template, bridge, endpoint["Address"], emulator)
         made.functions = stack.enter_context(made.serve("start-lambda"))
         stack.enter_context(run_emulator(made))
         yield made

@@ -1,8 +1,8 @@
 """`sam local` against localcloud: the functions in containers, AWS and the databases on this machine.
 
 A container reaches this machine by the address of Docker's bridge, and localcloud listens on the loopback interface
-alone, under the name in its databases' certificates. So `localhost` gets that address as a second one inside the
-containers, and a relay on it passes connections on. (`--docker-network host` does not give SAM CLI 1.170's containers
+alone. So `localhost` and the name of the database get that address inside the containers, and a relay on it passes
+connections on. (`--docker-network host` does not give SAM CLI 1.170's containers
 the host's network.)
 
 `sam local invoke` can start AWS's emulator of durable executions itself, but tells it of no function that an execution
@@ -50,6 +50,7 @@ class Local:
     directory: Path
     template: Path
     bridge: str
+    database: str  # name of its endpoint
     emulator: int  # port of the emulator of durable executions
     functions: str = ""  # address of `sam local start-lambda`
 
@@ -103,7 +104,8 @@ class Local:
         return [
             "--template", str(self.template), "--env-vars", str(self.directory / "environment.json"),
             "--parameter-overrides", f"Architecture={HOST}",
-            "--skip-pull-image", "--add-host", f"localhost:{self.bridge}", "--region", REGION,
+            "--skip-pull-image", "--add-host", f"localhost:{self.bridge}",
+            "--add-host", f"{self.database}:{self.bridge}", "--region", REGION,
         ]  # fmt: skip
 
 
@@ -165,8 +167,8 @@ def bridge_address() -> str:
 
 
 @contextlib.contextmanager
-def relay(address: str, ports: list[int]) -> Iterator[None]:
-    """Pass connections to these ports of `address` on to the same ports of the loopback interface."""
+def relay(address: str, goals: dict[int, str]) -> Iterator[None]:
+    """Pass connections to ports of `address` on to the same ports of the hosts that are given for them."""
 
     async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
@@ -175,9 +177,9 @@ def relay(address: str, ports: list[int]) -> Iterator[None]:
                 await writer.drain()
         writer.close()
 
-    def passing_to(port: int) -> Any:
+    def passing_to(host: str, port: int) -> Any:
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            there_reader, there_writer = await asyncio.open_connection("127.0.0.1", port)
+            there_reader, there_writer = await asyncio.open_connection(host, port)
             await asyncio.gather(pump(reader, there_writer), pump(there_reader, writer))
 
         return serve
@@ -185,8 +187,8 @@ def relay(address: str, ports: list[int]) -> Iterator[None]:
     async def run() -> None:
         stop = asyncio.Event()
         started.put((asyncio.get_running_loop(), stop))
-        for port in ports:
-            await asyncio.start_server(passing_to(port), address, port)
+        for port, host in goals.items():
+            await asyncio.start_server(passing_to(host, port), address, port)
         await stop.wait()
 
     started: queue.Queue[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = queue.Queue()

@@ -1,4 +1,4 @@
-"""The life of a cluster: a server for each member, readers that follow the writer, and two endpoints.
+"""The life of a cluster: a server for each member, readers that follow the writer, and the cluster's endpoints.
 
 Tokens are judged on the cluster's id. The data outlive the members.
 """
@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from localcloud.core.processes import SECOND_ADDRESS, loopback_addresses
 from localcloud.databases.rds import events
 from localcloud.databases.rds.custom_endpoints import CustomEndpoint
 from localcloud.databases.rds.events import Event
-from localcloud.databases.rds.lives import BACKING_UP, CREATING, HOST, STOPPING, Life, Site, new_port
+from localcloud.databases.rds.lives import BACKING_UP, CREATING, STOPPING, Life, Site
+from localcloud.databases.rds.names import port_at
 from localcloud.databases.servers.forwarder import Forwarder
-from localcloud.databases.servers.server import DatabaseServer, ServerFailed
+from localcloud.databases.servers.server import DatabaseServer, ServerAddress, ServerFailed
 from localcloud.databases.token_verifier import Endpoint
 
 logger = logging.getLogger(__name__)
@@ -51,13 +51,14 @@ class ClusterLife(Life):
         self._data: Path | None = None  # while there is no member
         self._running: dict[str, _Member] = {}
         self._numbers = itertools.count(1)
+        cluster.url_identifier = site.names.identifier
+        cluster.local_endpoints = {}
+        self._forwarders: dict[str, Forwarder] = {}  # by name
+        self._addresses: dict[str, str] = {}
         if self.has_server:
             # As on AWS the endpoints are known at once, though no server listens before the first member.
-            cluster.port = new_port()
-            cluster.local_address, cluster.local_reader_address = HOST, SECOND_ADDRESS
-        cluster.local_endpoints = {}
-        self._writer_endpoint = Forwarder(loopback_addresses(), cluster.port)
-        self._reader_endpoint = Forwarder([SECOND_ADDRESS], cluster.port)
+            self._add_name(cluster.endpoint)
+            self._add_name(cluster.reader_endpoint)
 
     @property
     def servers(self) -> list[DatabaseServer]:
@@ -68,8 +69,8 @@ class ClusterLife(Life):
     def end(self) -> None:
         """Stop endpoints and servers; nothing is deleted."""
         super().end()
-        self._writer_endpoint.stop()
-        self._reader_endpoint.stop()
+        for forwarder in self._forwarders.values():
+            forwarder.stop()
 
     def create(self) -> None:
         """Become available, without a server yet."""
@@ -81,12 +82,11 @@ class ClusterLife(Life):
     def join(self, member: Any) -> None:
         """Add a member with its server: the first is the writer, others follow it."""
         began = time.monotonic()
-        endpoint: Endpoint = (member.address, self.resource.port)
+        member.port = self.resource.port
+        endpoint: Endpoint = (self._site.names.instance(member.db_instance_identifier, member.region), member.port)
         if self.has_server:
-            server = self._add(member)
-            endpoint = (server.host, server.port)
+            self._add(member)
         self._route()
-        member.port = endpoint[1]
         member.local_endpoint = {"Address": endpoint[0], "Port": endpoint[1]}
         self._stopping.wait(max(0.0, CREATING - (time.monotonic() - began)))
         member.status = "backing-up"
@@ -103,6 +103,7 @@ class ClusterLife(Life):
             if former.server is self.server and self._running:
                 self._fail_over_to(self._best_reader())
             former.server.stop()
+            self._site.names.remove(former.server.address.addresses[0])
             if self._running:
                 shutil.rmtree(former.directory, ignore_errors=True)
             else:
@@ -129,17 +130,18 @@ class ClusterLife(Life):
 
     def add_endpoint(self, endpoint: CustomEndpoint) -> None:
         """Add a custom endpoint, whose name is known at once."""
-        cluster = self.resource
-        domain = f"cluster-custom-{cluster.url_identifier}.{cluster.region}.rds.amazonaws.com"
-        endpoint.address = f"{endpoint.identifier}.{domain}"
-        cluster.local_endpoints[endpoint.identifier] = endpoint
+        endpoint.address = self._custom_name(endpoint.identifier)
+        self._add_name(endpoint.address)
+        self.resource.local_endpoints[endpoint.identifier] = endpoint
+        self.endpoints_changed()
 
     def endpoints_changed(self) -> None:
         """Lead the custom endpoints to their present members."""
+        self.later(self._route)
 
     def remove_endpoint(self, endpoint: CustomEndpoint) -> None:
         """Remove a custom endpoint."""
-        self.resource.local_endpoints.pop(endpoint.identifier, None)
+        self.later(self._remove_endpoint, endpoint)
 
     def reboot_member(self, member: Any) -> None:
         """Restart a member, and apply its pending changes."""
@@ -165,7 +167,7 @@ class ClusterLife(Life):
         logger.info("cluster stopped: %s", self.resource.resource_id)
 
     def start(self) -> None:
-        """Start the servers again, at the same ports."""
+        """Start the servers again, at the same addresses."""
         self._bounce(self.resource)
         self._stopping.wait(STOPPING)
         self._all("available", events.INSTANCE_STARTED)
@@ -176,8 +178,8 @@ class ClusterLife(Life):
         """Remove the data; `forget` takes the cluster out of Describe."""
         if self._data is not None:
             shutil.rmtree(self._data, ignore_errors=True)
-        self._writer_endpoint.stop()
-        self._reader_endpoint.stop()
+        for host in list(self._forwarders):
+            self._remove_name(host)
         self._stopping.wait(STOPPING)
         forget()
         events.publish(self.resource, events.CLUSTER_DELETED)
@@ -189,7 +191,9 @@ class ClusterLife(Life):
         first, kept = self.server is None, self._data
         directory = kept if first and kept else self._site.root / f"{self._resource_id}-{next(self._numbers)}"
         password = self._password if first and not kept else None
-        server = self._run(directory, new_port(), password, self.resource.database_name, self.server)
+        server = self._run(
+            directory, self._member_address(resource), password, self.resource.database_name, self.server
+        )
         self._running[resource.dbi_resource_id] = _Member(resource, directory, server)
         if first:
             self.server, self._data, self._password = server, None, None
@@ -230,11 +234,11 @@ class ClusterLife(Life):
             self._renew(member)
 
     def _renew(self, member: _Member) -> None:
-        """Make a member's server anew, at the same port, as a replica of the writer."""
+        """Make a member's server anew, at the same address, as a replica of the writer."""
         self._serve([member], False)
         member.server.stop()
         shutil.rmtree(member.directory, ignore_errors=True)
-        member.server = self._run(member.directory, member.server.port, None, None, self.server)
+        member.server = self._run(member.directory, member.server.address, None, None, self.server)
         self._serve([member], True)
 
     def _move_data(self, version: str) -> None:
@@ -280,20 +284,49 @@ class ClusterLife(Life):
         self._route()
 
     def _route(self) -> None:
-        """Lead the endpoints to the writer, and to the readers in turn, or to the writer if there is no reader."""
-        serving = [member.server for member in self._running.values() if member.serving]
-        writers = [server.port for server in serving if server is self.server]
-        readers = [server.port for server in serving if server is not self.server]
-        self._writer_endpoint.lead_to(writers)
-        self._reader_endpoint.lead_to(readers or writers)
+        """Lead the endpoints to the writer, to the readers in turn or else the writer, and to their members."""
+        if not self.has_server:
+            return
+        cluster = self.resource
+        serving = [member for member in self._running.values() if member.serving]
+        writers = [member.server.address.socket for member in serving if member.server is self.server]
+        readers = [member.server.address.socket for member in serving if member.server is not self.server]
+        self._forwarders[cluster.endpoint].lead_to(writers)
+        self._forwarders[cluster.reader_endpoint].lead_to(readers or writers)
+        for endpoint in list(cluster.local_endpoints.values()):
+            members = [each for each in serving if endpoint.leads_to(each.resource, each.server is self.server)]
+            self._forwarders[endpoint.address].lead_to([each.server.address.socket for each in members])
 
-    def _endpoints(self, port: int) -> list[Endpoint]:
+    def _endpoints(self, socket: tuple[str, int]) -> list[Endpoint]:
         cluster = [
             (host, self.resource.port)
-            for host, endpoint in ((HOST, self._writer_endpoint), (SECOND_ADDRESS, self._reader_endpoint))
-            if port in endpoint.targets
+            for host, endpoint in list(self._forwarders.items())
+            if socket in endpoint.targets
         ]
-        return [*super()._endpoints(port), *cluster]
+        return [*super()._endpoints(socket), *cluster]
+
+    def _add_name(self, host: str) -> None:
+        """Give an endpoint of the cluster an address, and have it lead nowhere yet."""
+        address = self._site.names.add(host)
+        if not self._forwarders:
+            self.resource.port = port_at(address, int(self.resource.port))
+        self._addresses[host], self._forwarders[host] = address, Forwarder((address, int(self.resource.port)))
+
+    def _remove_name(self, host: str) -> None:
+        self._forwarders.pop(host).stop()
+        self._site.names.remove(self._addresses.pop(host))
+
+    def _remove_endpoint(self, endpoint: CustomEndpoint) -> None:
+        if self.resource.local_endpoints.pop(endpoint.identifier, None) is not None:
+            self._remove_name(endpoint.address)
+
+    def _custom_name(self, identifier: str) -> str:
+        return self._site.names.other("cluster-custom", identifier, self.resource.region)
+
+    def _member_address(self, member: Any) -> ServerAddress:
+        """Return the address of a new member; the endpoints of the cluster are in its certificate."""
+        cluster = self.resource
+        return self._claim(member, cluster.endpoint, cluster.reader_endpoint, self._custom_name("*"))
 
     def _all(self, status: str, happened: Event) -> None:
         for member in self.resource.members:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,12 +31,9 @@ class CustomEndpoint:
         """Return the ARN of the endpoint."""
         return f"arn:{cluster.partition}:rds:{cluster.region}:{cluster.account_id}:cluster-endpoint:{self.identifier}"
 
-    def leads_to(self, members: Iterable[Any]) -> list[Any]:
-        """Return the members that the endpoint leads to, of those given."""
-        return [member for member in members if self._has(member)]
-
-    def _has(self, member: Any) -> bool:
-        if self.kind != "ANY" and (self.kind == "WRITER") != bool(member.is_cluster_writer):
+    def leads_to(self, member: Any, is_writer: bool) -> bool:
+        """Tell whether the endpoint leads to a member of its cluster."""
+        if self.kind != "ANY" and (self.kind == "WRITER") != is_writer:
             return False
         if self.static_members:
             return member.db_instance_identifier in self.static_members

@@ -13,6 +13,7 @@ from localcloud.core.certificates import Authority
 from localcloud.databases.rds.clusters import ClusterLife
 from localcloud.databases.rds.instances import InstanceLife
 from localcloud.databases.rds.lives import CREATING, Life, Site
+from localcloud.databases.rds.names import Names
 from localcloud.databases.servers import mariadb, mysql_choice, postgres_administrator, postgres_template
 from localcloud.databases.token_verifier import TokenVerifier
 from localcloud.settings import Administrator
@@ -34,9 +35,16 @@ class Fleet:
     """
 
     def __init__(
-        self, directory: Path, authority: Authority, verifier: TokenVerifier, administrator: Administrator = "rds"
+        self,
+        directory: Path,
+        authority: Authority,
+        verifier: TokenVerifier,
+        names: Names,
+        administrator: Administrator = "rds",
     ) -> None:
-        self._site = Site(directory, authority, verifier, administrator)
+        #: The names of all endpoints.
+        self.names = names
+        self._site = Site(directory, authority, verifier, names, administrator)
         self._instances: dict[str, InstanceLife] = {}
         self._clusters: dict[str, ClusterLife] = {}
         self._lock = threading.Lock()

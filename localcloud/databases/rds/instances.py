@@ -11,7 +11,7 @@ from typing import Any
 
 from localcloud.databases.rds import events
 from localcloud.databases.rds.events import Event
-from localcloud.databases.rds.lives import BACKING_UP, CREATING, STOPPING, Life, Site, new_port
+from localcloud.databases.rds.lives import BACKING_UP, CREATING, STOPPING, Life, Site
 from localcloud.databases.servers.endpoints import SharedEndpoint, SilentEndpoint
 from localcloud.databases.servers.postgres import PostgresServer
 from localcloud.databases.servers.server import ServerFailed, copy_template
@@ -34,15 +34,19 @@ class InstanceLife(Life):
 
     def create(self, password: str) -> None:
         """Become a new, empty database."""
-        self._appear(lambda: self._open(new_port(), password, self.resource.db_name), events.INSTANCE_CREATED)
+        self._appear(
+            lambda: self._open(self._claim(self.resource), password, self.resource.db_name), events.INSTANCE_CREATED
+        )
 
     def share(self, source: Life | None) -> None:
         """Become one more endpoint of another database's server, or a silent endpoint if there is no such database."""
 
         def build() -> None:
-            port, server = new_port(), source and source.server
-            shared = SharedEndpoint(port, server, self._verify(port)) if isinstance(server, PostgresServer) else None
-            self.server = shared or SilentEndpoint(port)
+            address, server = self._claim(self.resource), source and source.server
+            if isinstance(server, PostgresServer):
+                self.server = SharedEndpoint(address, server, self._verify(address))
+            else:
+                self.server = SilentEndpoint(address)
             self.server.start()
 
         self._appear(build, events.INSTANCE_CREATED)
@@ -50,7 +54,7 @@ class InstanceLife(Life):
     def follow(self, source: Life) -> None:
         """Become the read replica of another instance."""
         self._appear(
-            lambda: self._open(new_port(), None, None, source.server),
+            lambda: self._open(self._claim(self.resource), None, None, source.server),
             events.INSTANCE_CREATED,
             events.REPLICATION_RESUMED,
         )
@@ -156,7 +160,7 @@ class InstanceLife(Life):
     def _copied(self, copy: Callable[[], None], password: str | None, event: Event, source: str) -> None:
         def build() -> None:
             copy()
-            self._open(new_port(), None, None)
+            self._open(self._claim(self.resource), None, None)
             if password is not None and self.server is not None:
                 self.server.set_master_password(password)
 
@@ -167,21 +171,15 @@ class InstanceLife(Life):
         if self.has_server:
             build()
             assert self.server is not None
-            instance.port = self.server.port
-            endpoint = {"Address": self.server.host, "Port": self.server.port}
+            host, instance.port = self.server.address.host, self.server.address.port
         else:
             logger.info("%s: %s has no server here", instance.resource_id, instance.engine)
-            endpoint = {"Address": _address(instance), "Port": instance.port}
+            host = self._site.names.instance(instance.db_instance_identifier, instance.region)  # it leads nowhere
         self._stopping.wait(max(0.0, CREATING - (time.monotonic() - began)))
-        instance.local_endpoint = endpoint
+        instance.local_endpoint = {"Address": host, "Port": instance.port}
         instance.status = "backing-up"
         for event in happened:
             events.publish(instance, event, **names)
         self._stopping.wait(BACKING_UP)
         instance.status = "available"
-        logger.info("database available: %s at %s:%s", instance.resource_id, endpoint["Address"], endpoint["Port"])
-
-
-def _address(instance: Any) -> str:
-    """Return the name of an instance without a server, in RDS's form; it resolves nowhere."""
-    return f"{instance.db_instance_identifier}.c0000localcld.{instance.region}.rds.amazonaws.com"
+        logger.info("database available: %s at %s:%s", instance.resource_id, host, instance.port)

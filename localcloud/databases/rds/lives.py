@@ -7,26 +7,24 @@ import shutil
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from localcloud.core import processes
 from localcloud.core.certificates import Authority
 from localcloud.databases.rds import events, parameters, versions
 from localcloud.databases.rds.events import Event
+from localcloud.databases.rds.names import Names, port_at
 from localcloud.databases.servers.mariadb import MariadbServer
 from localcloud.databases.servers.mysql_choice import mysql_server
 from localcloud.databases.servers.mysql_family import MysqlFamilyServer
 from localcloud.databases.servers.postgres import PostgresServer
-from localcloud.databases.servers.server import DatabaseServer, ServerFailed, Verify
+from localcloud.databases.servers.server import DatabaseServer, ServerAddress, ServerFailed, Verify
 from localcloud.databases.token_verifier import Endpoint, TokenVerifier
 from localcloud.settings import Administrator
 
 logger = logging.getLogger(__name__)
 
-#: The host of all endpoints but a cluster's reader endpoint.
-HOST = "localhost"
 #: Shortened: RDS takes minutes.
 CREATING = BACKING_UP = 0.6
 SWITCHING = 0.7
@@ -59,6 +57,7 @@ class Site:
     root: Path
     authority: Authority
     verifier: TokenVerifier
+    names: Names
     administrator: Administrator = "rds"
 
 
@@ -119,7 +118,7 @@ class Life:
         if name is not None:
             resource.status = "renaming"
             self._stopping.wait(SWITCHING)
-            rename(resource, str(name))
+            self._rename(resource, str(name))
             self._done(resource, "DBInstanceIdentifier")
             self._restart(resource)
 
@@ -142,18 +141,43 @@ class Life:
         """Whether the engine has a server here."""
         return self.resource.engine in _ENGINES
 
+    def _claim(self, resource: Any, *more_names: str) -> ServerAddress:
+        """Return an address for the server of an instance or a member, with its name.
+
+        :param more_names: further names in its certificate.
+        """
+        names = self._site.names
+        host = names.instance(resource.db_instance_identifier, resource.region)
+        address = names.add(host)
+        port = port_at(address, int(resource.port))
+        return ServerAddress(host, port, (address,), (host, *more_names))
+
+    def _rename(self, resource: Any, name: str) -> None:
+        """Give an instance another identifier, and so another endpoint."""
+        host = self._site.names.instance(name, resource.region)
+        for server in self._servers_of(resource):
+            self._site.names.rename(server.address.addresses[0], host)
+            server.address = replace(server.address, host=host, names=(host, *server.address.names[1:]))
+        rename(resource, name)
+        resource.local_endpoint = {"Address": host, "Port": resource.port}
+
     def _open(
-        self, port: int, password: str | None, database: str | None, source: DatabaseServer | None = None
+        self, address: ServerAddress, password: str | None, database: str | None, source: DatabaseServer | None = None
     ) -> None:
         """Start the server, with the data in its directory if there are any."""
-        self.server = self._run(self._directory, port, password, database, source)
+        self.server = self._run(self._directory, address, password, database, source)
 
     def _run(
-        self, directory: Path, port: int, password: str | None, database: str | None, source: DatabaseServer | None
+        self,
+        directory: Path,
+        address: ServerAddress,
+        password: str | None,
+        database: str | None,
+        source: DatabaseServer | None,
     ) -> DatabaseServer:
         """Return a new server that runs."""
         resource = self.resource
-        server = self._server(directory, port, password, database, source)
+        server = self._server(directory, address, password, database, source)
         try:
             server.set_parameters(parameters.of(resource))
             server.start()
@@ -168,14 +192,19 @@ class Life:
         return server
 
     def _server(
-        self, directory: Path, port: int, password: str | None, database: str | None, source: DatabaseServer | None
+        self,
+        directory: Path,
+        address: ServerAddress,
+        password: str | None,
+        database: str | None,
+        source: DatabaseServer | None,
     ) -> DatabaseServer:
         """Return the server of the engine and the version that were asked for, not started yet."""
         resource, site = self.resource, self._site
         if resource.engine in POSTGRES:
             assert source is None or isinstance(source, PostgresServer)
             return PostgresServer(
-                directory, port, resource.master_username, password, database, site.authority, self._verify(port),
+                directory, address, resource.master_username, password, database, site.authority, self._verify(address),
                 source, str(resource.engine_version), site.administrator,
             )  # fmt: skip
         kind = MariadbServer if resource.engine == "mariadb" else mysql_server()
@@ -183,20 +212,28 @@ class Life:
             logger.info("%s: MariaDB stands in for MySQL", resource.resource_id)
         assert source is None or isinstance(source, MysqlFamilyServer)
         return kind(
-            directory, port, resource.master_username, password, database, site.authority, self._verify(port), source
+            directory,
+            address,
+            resource.master_username,
+            password,
+            database,
+            site.authority,
+            self._verify(address),
+            source,
         )
 
-    def _verify(self, port: int) -> Verify:
-        account = self.resource.account_id
+    def _verify(self, address: ServerAddress) -> Verify:
+        account, socket = self.resource.account_id, address.socket
 
         def verify(user: str, token: str, encrypted: bool) -> None:
-            self._site.verifier.verify(token, self._endpoints(port), user, self._resource_id, account, encrypted)
+            self._site.verifier.verify(token, self._endpoints(socket), user, self._resource_id, account, encrypted)
 
         return verify
 
-    def _endpoints(self, port: int) -> list[Endpoint]:
-        """Return the endpoints that lead to the server at `port`."""
-        return [(HOST, port)]
+    def _endpoints(self, socket: tuple[str, int]) -> list[Endpoint]:
+        """Return the endpoints that lead to the server at an address and port."""
+        address, port = socket
+        return [(self._site.names.host_of(address), port)]
 
     def _bounce(self, resource: Any) -> None:
         """Restart the servers of a resource, which read their parameters anew."""
@@ -300,6 +337,7 @@ class Life:
     def _remove(self) -> None:
         if self.server is not None:
             self.server.stop()
+            self._site.names.remove(self.server.address.addresses[0])
             self.server = None
         shutil.rmtree(self._directory, ignore_errors=True)
 
@@ -332,8 +370,3 @@ def rename(instance: Any, name: str) -> None:
         if other.source_db_instance_identifier == old:
             other.source_db_instance_identifier = instance.db_instance_identifier
         other.replicas = [instance.db_instance_identifier if each == old else each for each in other.replicas]
-
-
-def new_port() -> int:
-    """Return a free port for a new server."""
-    return processes.free_port()

@@ -1,4 +1,4 @@
-"""An endpoint that leads to other servers' ports: to the writer of a cluster, or to its readers in turn."""
+"""An endpoint that leads to other servers: to the writer of a cluster, or to its readers in turn."""
 
 from __future__ import annotations
 
@@ -8,36 +8,36 @@ from collections.abc import Sequence
 
 from localcloud.databases.servers.relay import CHUNK, Streams, hang_up, relay
 
-_TARGET = "127.0.0.1"
+#: An address of this machine, and a port.
+Socket = tuple[str, int]
 
 
 class Forwarder:
-    """Listens at `port` of some of this machine's addresses while it has a server to lead to.
+    """Listens at an address of this machine while it has a server to lead to.
 
     As on AWS, where an endpoint is a name, connections stay with the server that they were opened to.
     """
 
-    def __init__(self, addresses: Sequence[str], port: int) -> None:
-        self._addresses = tuple(addresses)
-        self._port = port
-        #: The ports that new connections are led to.
-        self.targets: tuple[int, ...] = ()
+    def __init__(self, address: Socket) -> None:
+        self._address = address
+        #: The servers that new connections are led to.
+        self.targets: tuple[Socket, ...] = ()
         self._turn = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
-        self._servers: list[asyncio.Server] = []
+        self._server: asyncio.Server | None = None
         self._clients: set[asyncio.Task[None]] = set()
 
-    def lead_to(self, ports: Sequence[int]) -> None:
-        """Lead new connections to these ports in turn; listen no longer if there is none.
+    def lead_to(self, targets: Sequence[Socket]) -> None:
+        """Lead new connections to these servers in turn; listen no longer if there is none.
 
         :raises OSError: the own port is taken.
         """
-        self.targets = tuple(ports)
-        if ports and not self._servers:
+        self.targets = tuple(targets)
+        if targets and self._server is None:
             loop = self._loop or self._start()
             asyncio.run_coroutine_threadsafe(self._listen(), loop).result()
-        elif not ports and self._loop is not None:
+        elif not targets and self._loop is not None:
             asyncio.run_coroutine_threadsafe(self._close(), self._loop).result()
 
     def stop(self) -> None:
@@ -52,19 +52,17 @@ class Forwarder:
 
     def _start(self) -> asyncio.AbstractEventLoop:
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name=f"endpoint-{self._port}", daemon=True)
+        self._thread = threading.Thread(target=self._loop.run_forever, name=f"endpoint-{self._address[0]}", daemon=True)
         self._thread.start()
         return self._loop
 
     async def _listen(self) -> None:
-        for address in self._addresses:
-            server = await asyncio.start_server(self._accept, address, self._port, limit=CHUNK, backlog=512)
-            self._servers.append(server)
+        self._server = await asyncio.start_server(self._accept, *self._address, limit=CHUNK, backlog=512)
 
     async def _close(self) -> None:
-        for server in self._servers:
-            server.close()
-        self._servers = []
+        if self._server is not None:
+            self._server.close()
+        self._server = None
 
     async def _cut_off(self) -> None:
         await self._close()
@@ -94,8 +92,7 @@ class Forwarder:
         self._turn += 1
         for number in range(len(targets)):
             try:
-                port = targets[(self._turn + number) % len(targets)]
-                return await asyncio.open_connection(_TARGET, port, limit=CHUNK)
+                return await asyncio.open_connection(*targets[(self._turn + number) % len(targets)], limit=CHUNK)
             except OSError:
                 continue
         return None

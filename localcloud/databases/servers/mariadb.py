@@ -12,7 +12,7 @@ from typing import ClassVar
 from localcloud.core import processes
 from localcloud.databases.servers.mysql_family import MASTER_PRIVILEGES, REPLICATOR, Cursor, MysqlFamilyServer
 from localcloud.databases.servers.plugin_compiler import PLUGIN, compile_plugin
-from localcloud.databases.servers.server import ServerFailed, open_to_nobody, run_as_nobody
+from localcloud.databases.servers.server import ServerAddress, ServerFailed, open_to_nobody, run_as_nobody
 
 logger = logging.getLogger(__name__)
 
@@ -96,11 +96,11 @@ class MariadbServer(MysqlFamilyServer):
         ((position,),) = cursor.fetchall()
         return str(position)
 
-    def _replay(self, cursor: Cursor, port: int, password: str) -> None:
+    def _replay(self, cursor: Cursor, source: ServerAddress, password: str) -> None:
         cursor.execute(
-            "CHANGE MASTER TO MASTER_HOST = '127.0.0.1', MASTER_PORT = %s, MASTER_USER = %s, MASTER_PASSWORD = %s, "
+            "CHANGE MASTER TO MASTER_HOST = %s, MASTER_PORT = %s, MASTER_USER = %s, MASTER_PASSWORD = %s, "
             "MASTER_SSL = 1, MASTER_SSL_VERIFY_SERVER_CERT = 0, MASTER_CONNECT_RETRY = 1, MASTER_USE_GTID = slave_pos",
-            [port, REPLICATOR, password],
+            [*source.socket, REPLICATOR, password],
         )
         cursor.execute("START SLAVE")
 

@@ -19,6 +19,7 @@ from localcloud.databases.servers.mysql_family import MASTER_PRIVILEGES, REPLICA
 from localcloud.databases.servers.mysql_programs import MysqlPrograms, require_mysql
 from localcloud.databases.servers.plugin_compiler import PLUGIN, PLUGIN_SOURCE, compile_plugin
 from localcloud.databases.servers.server import (
+    ServerAddress,
     copy_template,
     open_to_nobody,
     run_as_nobody,
@@ -171,11 +172,11 @@ class MysqlServer(MysqlFamilyServer):
         ((position,),) = cursor.fetchall()
         return str(position)
 
-    def _replay(self, cursor: Cursor, port: int, password: str) -> None:
+    def _replay(self, cursor: Cursor, source: ServerAddress, password: str) -> None:
         cursor.execute(
-            "CHANGE REPLICATION SOURCE TO SOURCE_HOST = '127.0.0.1', SOURCE_PORT = %s, SOURCE_USER = %s, "
+            "CHANGE REPLICATION SOURCE TO SOURCE_HOST = %s, SOURCE_PORT = %s, SOURCE_USER = %s, "
             "SOURCE_PASSWORD = %s, SOURCE_SSL = 1, SOURCE_CONNECT_RETRY = 1, SOURCE_AUTO_POSITION = 1",
-            [port, REPLICATOR, password],
+            [*source.socket, REPLICATOR, password],
         )
         cursor.execute("START REPLICA")
 

@@ -20,6 +20,7 @@ from localcloud.core.tails import last_lines
 from localcloud.databases.servers.plugin_verifier import VerifierSocket
 from localcloud.databases.servers.server import (
     START_LIMIT,
+    ServerAddress,
     ServerFailed,
     Verify,
     copy_template,
@@ -68,7 +69,7 @@ class MysqlFamilyServer(ABC):
     """An instance of MariaDB or MySQL; see `DatabaseServer`.
 
     :param directory: the instance's own, made if missing; its parent holds the files that instances share.
-    :param port: TCP port on `localhost`.
+    :param address: the address at which it listens, with the names in its certificate.
     :param master_user: the administrator, with exactly the privileges that RDS gives.
     :param database: a schema to make, if any.
     :param authority: issues the server's certificate.
@@ -78,7 +79,6 @@ class MysqlFamilyServer(ABC):
     `master_password` is None if the directory holds a copy of another server's data, or a source is given.
     """
 
-    host = "localhost"
     #: Parameters of RDS's parameter groups that are known here, with their defaults.
     parameters: ClassVar[Mapping[str, str]]
     #: Files that belong to one server and not to its data.
@@ -87,7 +87,7 @@ class MysqlFamilyServer(ABC):
     def __init__(
         self,
         directory: Path,
-        port: int,
+        address: ServerAddress,
         master_user: str,
         master_password: str | None,
         database: str | None,
@@ -95,7 +95,7 @@ class MysqlFamilyServer(ABC):
         verify: Verify,
         source: Self | None = None,
     ) -> None:
-        self.port = port
+        self.address = address
         self._root = directory.parent
         self._directory = directory
         self._master = master_user
@@ -116,8 +116,8 @@ class MysqlFamilyServer(ABC):
         """Start the server, making its data on the first call. Blocks until it answers."""
         if not (self._directory / "data").exists():
             copy_template(self._template(), self._directory)
-        self._sockets = socket_directory(self._root, self.port)
-        certificate = self._authority.issue(self._directory / "tls")
+        self._sockets = socket_directory(self._root, self.address)
+        certificate = self._authority.issue(self._directory / "tls", self.address.names)
         temporary = self._directory / "tmp"
         temporary.mkdir(exist_ok=True)
         for own in (self._directory / "tls", temporary):
@@ -221,7 +221,7 @@ class MysqlFamilyServer(ABC):
                     cursor.execute("SET GLOBAL read_only = ON")
                     self._catch_up(self._position(cursor), _FOLLOW_LIMIT)
             except (pymysql.Error, ServerFailed) as error:
-                logger.warning("port %s takes over, perhaps without its source's last changes: %s", self.port, error)
+                logger.warning("%s takes over, perhaps without its source's last changes: %s", self.address.host, error)
             source.stop()
         self.promote()
 
@@ -264,8 +264,8 @@ class MysqlFamilyServer(ABC):
         """Return the position up to which a server has logged changes."""
 
     @abstractmethod
-    def _replay(self, cursor: Cursor, port: int, password: str) -> None:
-        """Start to replay the changes of the server at `port`."""
+    def _replay(self, cursor: Cursor, source: ServerAddress, password: str) -> None:
+        """Start to replay the changes of the server at an address."""
 
     @abstractmethod
     def _replayed(self, cursor: Cursor, position: str, limit: float) -> bool:
@@ -345,7 +345,7 @@ class MysqlFamilyServer(ABC):
             position = self._position(cursor)
         self._load_plugin(True)
         with self._connect() as connection, connection.cursor() as cursor:
-            self._replay(cursor, source.port, password)
+            self._replay(cursor, source.address, password)
         self._catch_up(position, limit)
 
     def _catch_up(self, position: str, limit: float) -> None:
@@ -385,8 +385,8 @@ class MysqlFamilyServer(ABC):
             f"plugin_dir={self._plugins()}",
             # Its own folder: a starting server deletes all temporary tables in the folder, even other servers'.
             f"tmpdir={self._directory / 'tmp'}",
-            f"port={self.port}",
-            f"bind_address={','.join(processes.loopback_addresses())}",
+            f"port={self.address.port}",
+            f"bind_address={','.join(self.address.addresses)}",
             f"ssl_cert={certificate.certificate}",
             f"ssl_key={certificate.key}",
             f"server_id={self._server_id}",

@@ -21,6 +21,7 @@ from localcloud.databases.servers.postgres_programs import NEWEST, major, obtain
 from localcloud.databases.servers.postgres_settings import RDSADMIN
 from localcloud.databases.servers.postgres_template import prepare
 from localcloud.databases.servers.server import (
+    ServerAddress,
     ServerFailed,
     Verify,
     copy_template,
@@ -40,7 +41,7 @@ class PostgresServer:
     """A PostgreSQL instance behind a TLS front; see `DatabaseServer`.
 
     :param directory: the instance's own, made if missing; its parent holds the files that instances share.
-    :param port: TCP port on `localhost`.
+    :param address: the address at which it listens, with the names in its certificate.
     :param master_user: the administrator, a member of `rds_superuser` and no superuser.
     :param database: a database to make for the administrator, besides `postgres`.
     :param authority: issues the server's certificate.
@@ -52,12 +53,10 @@ class PostgresServer:
     `master_password` is None if the directory holds a copy of another server's data, or a source is given.
     """
 
-    host = "localhost"
-
     def __init__(
         self,
         directory: Path,
-        port: int,
+        address: ServerAddress,
         master_user: str,
         master_password: str | None,
         database: str | None,
@@ -67,7 +66,7 @@ class PostgresServer:
         version: str = str(NEWEST),
         administrator: Administrator = "rds",
     ) -> None:
-        self.port = port
+        self.address = address
         #: The major version; a stand-in's, if the requested version can't be had.
         self.version = major(version)
         #: The kind of administrator; "vanilla" instead of "rds" if the version or the machine has no other.
@@ -113,7 +112,7 @@ class PostgresServer:
         choice = self._requested_administrator == "rds" and self.version == NEWEST
         self._module = postgres_administrator.module(self._root) if choice else None
         self.administrator = "vanilla" if self._module is None else "rds"
-        self._sockets = socket_directory(self._root, self.port)
+        self._sockets = socket_directory(self._root, self.address)
         (data / "standby.signal").unlink(missing_ok=True)
         if self._source is not None:
             self._write(data / "standby.signal", "")
@@ -132,9 +131,9 @@ class PostgresServer:
 
     def _open_front(self) -> None:
         """Let clients in."""
-        certificate = self._authority.issue(self._directory / "tls")
+        certificate = self._authority.issue(self._directory / "tls", self.address.names)
         self._front = PostgresFront(
-            self.port,
+            self.address,
             self._sockets / f".s.PGSQL.{_SOCKET_PORT}",
             certificate,
             self._verify,
@@ -154,15 +153,16 @@ class PostgresServer:
             self._front.stop()
             self._front = None
 
-    def listen(self, port: int, verify: Verify) -> None:
-        """Listen at one more port, as another database; `verify` judges its tokens."""
+    def listen(self, address: ServerAddress, verify: Verify) -> None:
+        """Listen at one more address, as another database; `verify` judges its tokens."""
         assert self._front is not None
-        self._front.listen(port, verify)
+        certificate = self._authority.issue(self._root / "tls" / address.host, address.names)
+        self._front.listen(address, certificate, verify)
 
-    def close(self, port: int) -> None:
-        """Stop listening at a port of `listen`."""
+    def close(self, address: ServerAddress) -> None:
+        """Stop listening at an address of `listen`."""
         if self._front is not None:
-            self._front.close(port)
+            self._front.close(address)
 
     def set_iam(self, enabled: bool) -> None:
         """Switch IAM authentication on (which makes the role `rds_iam`) or off (the role stays, as on RDS).

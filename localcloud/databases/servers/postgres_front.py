@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from localcloud.core.certificates import ServerCertificate
-from localcloud.core.processes import loopback_addresses
 from localcloud.databases.servers.relay import CHUNK, Streams, hang_up, relay
-from localcloud.databases.servers.server import MAX_TOKEN, Verify
+from localcloud.databases.servers.server import MAX_TOKEN, ServerAddress, Verify
 from localcloud.databases.token_verifier import LoginRefused
 
 logger = logging.getLogger(__name__)
@@ -50,7 +49,7 @@ class _Startup:
 
 
 class PostgresFront:
-    """Listens at `port` for PostgreSQL clients, in a thread of its own, and passes them on to a unix socket.
+    """Listens at `address` for PostgreSQL clients, in a thread of its own, and passes them on to a unix socket.
 
     :param upstream: the server's socket. Its rules have to let in exactly the IAM users without a password.
     :param verify: judges the tokens; called in worker threads.
@@ -59,25 +58,23 @@ class PostgresFront:
 
     def __init__(
         self,
-        port: int,
+        address: ServerAddress,
         upstream: Path,
         certificate: ServerCertificate,
         verify: Verify,
         parameters: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
-        self._port = port
+        self._address = address
         self._upstream = upstream
         self._verify = verify
         self._parameters = parameters
-        self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._tls.minimum_version = ssl.TLSVersion.TLSv1_2
-        self._tls.load_cert_chain(certificate.certificate, certificate.key)
+        self._certificate = certificate
         self._loop = asyncio.new_event_loop()
         self._clients: set[asyncio.Task[None]] = set()
-        self._servers: dict[int, list[asyncio.Server]] = {}
+        self._servers: dict[tuple[str, int], list[asyncio.Server]] = {}
         self._closing = False
         self._workers = ThreadPoolExecutor(max_workers=16, thread_name_prefix="verify")
-        self._thread = threading.Thread(target=self._loop.run_forever, name=f"postgres-{port}", daemon=True)
+        self._thread = threading.Thread(target=self._loop.run_forever, name=f"postgres-{address.host}", daemon=True)
 
     def start(self) -> None:
         """Begin to accept clients.
@@ -86,21 +83,24 @@ class PostgresFront:
         """
         self._thread.start()
         try:
-            self.listen(self._port, self._verify)
+            self.listen(self._address, self._certificate, self._verify)
         except BaseException:
             self.stop()
             raise
 
-    def listen(self, port: int, verify: Verify) -> None:
-        """Accept clients at one more port, whose tokens `verify` judges.
+    def listen(self, address: ServerAddress, certificate: ServerCertificate, verify: Verify) -> None:
+        """Accept clients at one more address, whose tokens `verify` judges.
 
         :raises OSError: the port is taken.
         """
-        asyncio.run_coroutine_threadsafe(self._listen(port, verify), self._loop).result()
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.minimum_version = ssl.TLSVersion.TLSv1_2
+        tls.load_cert_chain(certificate.certificate, certificate.key)
+        asyncio.run_coroutine_threadsafe(self._listen(address, tls, verify), self._loop).result()
 
-    def close(self, port: int) -> None:
-        """Accept no more clients at that port; connected clients stay."""
-        for server in self._servers.pop(port, []):
+    def close(self, address: ServerAddress) -> None:
+        """Accept no more clients at that address; connected clients stay."""
+        for server in self._servers.pop(address.socket, []):
             self._loop.call_soon_threadsafe(server.close)
 
     def stop(self) -> None:
@@ -111,15 +111,15 @@ class PostgresFront:
         self._loop.close()
         self._workers.shutdown(wait=False, cancel_futures=True)
 
-    async def _listen(self, port: int, verify: Verify) -> None:
+    async def _listen(self, address: ServerAddress, tls: ssl.SSLContext, verify: Verify) -> None:
         def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            task = self._loop.create_task(self._serve(reader, writer, verify))
+            task = self._loop.create_task(self._serve(reader, writer, tls, verify))
             self._clients.add(task)
             task.add_done_callback(self._clients.discard)
 
-        for address in loopback_addresses():
-            server = await asyncio.start_server(accept, address, port, limit=CHUNK, backlog=512)
-            self._servers.setdefault(port, []).append(server)
+        for each in address.addresses:
+            server = await asyncio.start_server(accept, each, address.port, limit=CHUNK, backlog=512)
+            self._servers.setdefault(address.socket, []).append(server)
 
     async def _close(self) -> None:
         self._closing = True
@@ -130,11 +130,13 @@ class PostgresFront:
             client.cancel()
         await asyncio.gather(*clients, return_exceptions=True)
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, verify: Verify) -> None:
+    async def _serve(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, tls: ssl.SSLContext, verify: Verify
+    ) -> None:
         upstream: Streams | None = None
         try:
             async with asyncio.timeout(LOGIN_LIMIT):
-                startup = await self._begin(reader, writer)
+                startup = await self._begin(reader, writer, tls)
                 if startup is None:
                     return
                 upstream = await self._open_upstream()
@@ -153,7 +155,9 @@ class PostgresFront:
             limit = 0.1 if self._closing else 5.0
             await hang_up(limit, writer, None if upstream is None else upstream[1])
 
-    async def _begin(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> _Startup | None:
+    async def _begin(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, tls: ssl.SSLContext
+    ) -> _Startup | None:
         """Handle the steps before a login; return None for a cancel request, which is served here."""
         codes: set[int] = set()
         while True:
@@ -174,7 +178,7 @@ class PostgresFront:
                     raise _ClientGone
                 writer.write(b"S")
                 await writer.drain()
-                await writer.start_tls(self._tls)
+                await writer.start_tls(tls)
             elif code >> 16 == 3:
                 return self._check(packet, writer, encrypted=_SSL_REQUEST in codes)
             else:

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -19,11 +20,39 @@ MAX_TOKEN = 65_536
 START_LIMIT = 60.0
 
 
-class DatabaseServer(Protocol):
-    """A database server on `localhost`, at a port of its own, with an administrator who is no superuser."""
+@dataclass(frozen=True)
+class ServerAddress:
+    """The address of a server, and the names in its certificate.
+
+    :ivar host: the name by which clients find it.
+    :ivar addresses: the addresses of this machine that it listens on, each at `port`.
+    :ivar names: the names in its certificate; the first is the common name.
+    """
 
     host: str
     port: int
+    addresses: tuple[str, ...]
+    names: tuple[str, ...]
+
+    @classmethod
+    def of_localhost(cls) -> ServerAddress:
+        """Return an address for a server without a cloud: `localhost` and a free port."""
+        addresses = tuple(processes.loopback_addresses())
+        return cls("localhost", processes.free_port(), addresses, ("localhost", *addresses))
+
+    @property
+    def socket(self) -> tuple[str, int]:
+        """The address and the port that are this server's alone."""
+        return self.addresses[0], self.port
+
+
+class DatabaseServer(Protocol):
+    """A database server at an address of its own, with an administrator who is no superuser.
+
+    `address` may change while the server is stopped.
+    """
+
+    address: ServerAddress
 
     @property
     def product(self) -> str:
@@ -136,12 +165,12 @@ def open_to_nobody(root: Path) -> None:
         raise ServerFailed(f"the user nobody can't enter {root}: choose a directory below the temporary directory")
 
 
-def socket_directory(root: Path, port: int) -> Path:
-    """Return the directory for the sockets of the server at `port`, which only `nobody` and root can enter.
+def socket_directory(root: Path, address: ServerAddress) -> Path:
+    """Return the directory for the sockets of the server at an address, which only `nobody` and root can enter.
 
     It is apart from the data, since the path of a socket has at most 107 bytes.
     """
-    directory = root / "sockets" / str(port)
+    directory = root / "sockets" / "{}-{}".format(*address.socket)
     directory.mkdir(parents=True, exist_ok=True)
     directory.chmod(0o700)
     processes.give_to_nobody(directory)

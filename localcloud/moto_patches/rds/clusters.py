@@ -44,16 +44,12 @@ class Clusters(Patch):
         ),
         # AWS: the status takes its time. moto: a cluster is available after the first Describe.
         "status": lambda _: property(lambda self: self._status, lambda self, value: setattr(self, "_status", value)),
-        "endpoint": lambda original: property(lambda self: self.local_address or original.fget(self)),
-        "reader_endpoint": lambda original: property(lambda self: self.local_reader_address or original.fget(self)),
     }
     new_values: ClassVar = {
         "local_pending": {},
         "local_master_iam": False,  # AWS: not in Describe
         "internet_access_gateway_enabled": False,
         "vpc_networking_enabled": True,
-        "local_address": None,
-        "local_reader_address": None,
         "local_filling": False,
         "local_endpoints": MappingProxyType({}),  # by identifier; a life of its own sets them
         "pending_modified_values": property(lambda self: self.local_pending or None),

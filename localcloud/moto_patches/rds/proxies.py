@@ -69,7 +69,8 @@ class ProxyResponses(Patch):
             tags=params.get("Tags", []),
         )
         proxy.default_auth_scheme, proxy.local_endpoints = scheme, {}
-        proxy.endpoint = f"{proxy.db_proxy_name}.proxy-{proxy.url_identifier}.{proxy.region}.rds.amazonaws.com"
+        proxy.url_identifier = self._fleet.names.identifier
+        proxy.endpoint = self._fleet.names.other("proxy", proxy.db_proxy_name, proxy.region)
         # AWS: a proxy takes minutes. moto: it is available at once.
         proxy.status = "creating"
         self._fleet.shortly(_created, proxy)

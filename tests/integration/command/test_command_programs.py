@@ -171,9 +171,10 @@ def test_through_a_tunnel_the_endpoint_is_signed_and_checked(rdsiam, account, pl
 
 def test_mysql_goes_through_a_tunnel_under_the_endpoints_name(rdsiam, account, place):
     endpoint = account.describe(place["arns"]["mariadb"])["Endpoint"]
-    relay = Relay(endpoint["Address"], endpoint["Port"])
+    host = endpoint["Address"]
+    relay = Relay(host, endpoint["Port"], at=socket.gethostbyname(host))  # as a line of /etc/hosts has it
     query = ["--", "-Ne", "SELECT current_user()"]
-    done = rdsiam("mysql", "tokens-mariadb", "-u", "app", "--via", f"localhost:{relay.port}", *query, role="vended")
+    done = rdsiam("mysql", "tokens-mariadb", "-u", "app", "--via", f"{host}:{relay.port}", *query, role="vended")
     assert (done.returncode, done.stdout) == (0, "app@%\n"), done.stderr
     done = rdsiam("mysql", "tokens-mariadb", "-u", "app", "--via", f"127.0.0.1:{relay.port}", *query, role="vended")
     assert done.returncode == 2
@@ -206,7 +207,7 @@ def test_a_tunnel_to_another_server_gets_no_token(rdsiam, tmp_path):
     assert b"X-Amz" not in b"".join(received)
 
 
-def test_mysql_sends_no_user_and_no_token_without_tls(rdsiam):
+def test_mysql_sends_no_user_and_no_token_without_tls(rdsiam, account, place):
     """Whoever sits at a MySQL tunnel's end, and says that there is no TLS, gets neither user nor token."""
     version, flags = b"5.5.5-10.11.0-MariaDB\0", 0x0200 | 0x8000 | 0x0008  # protocol 4.1, secure connection; no TLS
     plugin_auth = 0x0008  # the upper half of the flags
@@ -215,7 +216,8 @@ def test_mysql_sends_no_user_and_no_token_without_tls(rdsiam):
         *(plugin_auth.to_bytes(2, "little"), b"\x15", bytes(10), b"123456789012\0", b"mysql_clear_password\0"),
     )
     packet = b"".join(greeting)
-    listener, received = socket.create_server(("127.0.0.1", 0)), []
+    host = account.describe(place["arns"]["mariadb"])["Endpoint"]["Address"]
+    listener, received = socket.create_server((socket.gethostbyname(host), 0)), []
 
     def serve() -> None:
         connection, _ = listener.accept()
@@ -226,7 +228,7 @@ def test_mysql_sends_no_user_and_no_token_without_tls(rdsiam):
 
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
-    via = ["--via", f"localhost:{listener.getsockname()[1]}"]
+    via = ["--via", f"{host}:{listener.getsockname()[1]}"]
     done = rdsiam("mysql", "tokens-mariadb", "-u", "app", *via, "--", "-e", "SELECT 1", role="vended")
     thread.join(10)
     assert done.returncode != 0

@@ -276,7 +276,9 @@ def test_failed_logins_do_not_count_and_a_login_between_two_observations_counts(
         assert refusal(place, name, PASSWORD) == "3118"
         master.run(f"ALTER USER {name} ACCOUNT UNLOCK")
     assert not has_logged_in(period, observe(place, name))
-    with pymysql.connect(host="localhost", port=place.server.port, user=name, password=PASSWORD, autocommit=None):
+    with pymysql.connect(
+        host="localhost", port=place.server.address.port, user=name, password=PASSWORD, autocommit=None
+    ):
         pass
     now = observe(place, name)
     assert now.clients == ()

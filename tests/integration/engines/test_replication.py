@@ -32,8 +32,9 @@ def postgres(make_place) -> Place:
 def replicates(postgres: Place, name: str, secret: str, kind: str = "database") -> bool:
     """Return whether a replication connection is let in, and not refused by the server's rules."""
     try:
+        address = postgres.server.address
         psycopg.connect(
-            host=postgres.server.host, port=postgres.server.port, user=name, password=secret, dbname="shop",
+            host=address.host, port=address.port, user=name, password=secret, dbname="shop",
             sslmode="require", replication=kind, connect_timeout=10,
         ).close()  # fmt: skip
     except psycopg.OperationalError as error:

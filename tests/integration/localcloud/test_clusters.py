@@ -39,16 +39,18 @@ def test_each_member_has_an_endpoint_and_the_cluster_has_two(databases, clusters
     assert roles == [(f"{engine}-1", True), (f"{engine}-2", False)]
     assert cluster["DbClusterResourceId"].startswith("cluster-")
     assert cluster["TagList"] == [{"Key": "env", "Value": "test"}]
-    assert (cluster["Endpoint"], cluster["ReaderEndpoint"]) == ("localhost", "127.0.0.2")
-    ports = {cluster["Port"]}
-    for name, _ in roles:
+    name, _, identifier = cluster["Endpoint"].removesuffix(".eu-central-1.rds.amazonaws.com").partition(".cluster-")
+    assert (name, len(identifier)) == (engine, 12)
+    assert cluster["ReaderEndpoint"] == cluster["Endpoint"].replace(".cluster-", ".cluster-ro-")
+    port = 3306 if engine == "aurora-mysql" else 5432
+    assert cluster["Port"] == port
+    for name in (f"{engine}-1", f"{engine}-2"):
         member = databases.instance(name)
         assert member["DBClusterIdentifier"] == engine
         assert member["DbiResourceId"].startswith("db-")
-        assert member["Endpoint"]["Address"] == "localhost"
+        host = f"{name}.{identifier}.eu-central-1.rds.amazonaws.com"
+        assert (member["Endpoint"]["Address"], member["Endpoint"]["Port"]) == (host, port)
         assert member["IAMDatabaseAuthenticationEnabled"], "as the cluster's"
-        ports.add(member["Endpoint"]["Port"])
-    assert len(ports) == 3
 
 
 @pytest.mark.parametrize("engine", ENGINE_NAMES)

@@ -1,8 +1,9 @@
-"""Custom endpoints of Aurora clusters through boto3: Describe, types, members, errors."""
+"""Custom endpoints of Aurora clusters through boto3: Describe, types, members, logins, errors."""
 
 from collections.abc import Iterator
 from typing import Any
 
+import psycopg
 import pytest
 from botocore.exceptions import ClientError
 
@@ -61,6 +62,32 @@ def test_a_list_of_one_kind_takes_the_place_of_the_other(databases, cluster, cus
     databases.rds.modify_db_cluster_endpoint(DBClusterEndpointIdentifier="any", StaticMembers=["fleet-3", "fleet-1"])
     changed = _described(databases, "any")
     assert (changed["StaticMembers"], changed["ExcludedMembers"]) == (["fleet-1", "fleet-3"], [])
+
+
+def test_custom_endpoints_lead_to_their_members_with_verified_names(databases, cluster, custom):
+    described = databases.cluster(cluster)
+    with databases.as_master(described) as master:
+        databases.make_iam_user(master)
+    of_readers = custom("readers", "READER", ExcludedMembers=["fleet-3"])
+    of_all = custom("all", "ANY")
+    of_one = custom("one", "ANY", StaticMembers=["fleet-1"])
+    of_none = custom("none", "READER", StaticMembers=["fleet-1"])
+    for endpoint, read_only, times in ((of_readers, {True}, 2), (of_all, {True, False}, 6), (of_one, {False}, 2)):
+        assert {_is_read_only(databases, described, endpoint["Endpoint"]) for _ in range(times)} == read_only
+    with pytest.raises(psycopg.OperationalError, match="refused"):
+        _is_read_only(databases, described, of_none["Endpoint"])
+    databases.rds.failover_db_cluster(DBClusterIdentifier=cluster, TargetDBInstanceIdentifier="fleet-2")
+    databases.available("fleet-1", "fleet-2")
+    databases.eventually(lambda: databases.cluster(cluster)["Status"] == "available")
+    assert _is_read_only(databases, described, of_none["Endpoint"]), "fleet-1 is a reader now"
+    for_writer = databases.rds.generate_db_auth_token(described["Endpoint"], described["Port"], "app")
+    with pytest.raises(psycopg.OperationalError, match="PAM"):
+        databases.connect(described | {"Endpoint": of_one["Endpoint"]}, "app", for_writer)
+
+
+def _is_read_only(databases: Any, cluster: dict[str, Any], host: str) -> bool:
+    with databases.by_token(cluster | {"Endpoint": host}, "app", cluster["DbClusterResourceId"]) as session:
+        return bool(session.run("SELECT pg_is_in_recovery()")[0][0])
 
 
 @pytest.mark.parametrize(

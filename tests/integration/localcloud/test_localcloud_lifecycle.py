@@ -13,6 +13,8 @@ import pytest
 
 from localcloud import client
 from localcloud.client import RunningCloud
+from localcloud.core.hosts import hosts_path
+from localcloud.databases.rds.names import Names
 
 Eventually = Callable[..., Any]
 DATABASE = ("--database", "postgres:first:shop")
@@ -48,6 +50,8 @@ def test_nothing_is_left(tmp_path: Path, eventually: Eventually, how: signal.Sig
     """A function is running, and a database is being made, which doesn't hold up the end."""
     cloud = client.start(*DATABASE, log=tmp_path / "log")
     traces = _busy(cloud)
+    host = cloud.info["databases"][0]["host"]
+    assert host in hosts_path().read_text()
     cloud.client("rds").create_db_instance(
         DBInstanceIdentifier="early", DBInstanceClass="db.t4g.medium", Engine="postgres", AllocatedStorage=20,
         MasterUsername="boss", ManageMasterUserPassword=True,
@@ -58,6 +62,9 @@ def test_nothing_is_left(tmp_path: Path, eventually: Eventually, how: signal.Sig
     eventually(lambda: not _traces(*traces))
     eventually(lambda: not Path(traces[0]).exists())
     assert "Traceback" not in (tmp_path / "log").read_text()
+    if how == signal.SIGKILL:
+        Names().close()  # the next start
+    assert host not in hosts_path().read_text()
 
 
 def test_nothing_is_left_when_the_parent_is_killed(tmp_path: Path, eventually: Eventually) -> None:

@@ -22,6 +22,7 @@ from localcloud.core.certificates import Authority
 from localcloud.databases.servers.mariadb import MariadbServer
 from localcloud.databases.servers.mysql import MysqlServer
 from localcloud.databases.servers.postgres import PostgresServer
+from localcloud.databases.servers.server import ServerAddress
 from localcloud.databases.token_verifier import LoginRefused, Reason
 from tests.ground import folder_for_servers
 from tests.kinds import MYSQL, needs_mysql
@@ -45,7 +46,15 @@ class Cloud:
         self.authority = Authority(self.root / "ca")
 
     def make(self, kind, name, verify=verify):
-        return kind(self.root / name, processes.free_port(), MASTER, PASSWORD, "shop", self.authority, verify)
+        return kind(
+            self.root / name,
+            ServerAddress.of_localhost(),
+            MASTER,
+            PASSWORD,
+            "shop",
+            self.authority,
+            verify,
+        )
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +97,7 @@ CREATE_IAM_USER = "CREATE USER app@'%' IDENTIFIED WITH AWSAuthenticationPlugin A
 def to_postgres(server, user, password, dbname="shop", **options):
     tls = {"sslmode": "verify-full", "sslrootcert": str(server._authority.path)}
     return psycopg.connect(
-        host="localhost", port=server.port, user=user, password=password, dbname=dbname, autocommit=True,
+        host="localhost", port=server.address.port, user=user, password=password, dbname=dbname, autocommit=True,
         connect_timeout=10, **tls | options,
     )  # fmt: skip
 
@@ -96,7 +105,7 @@ def to_postgres(server, user, password, dbname="shop", **options):
 def to_mysql(server, user, password, tls=True, database="shop"):
     context = ssl.create_default_context(cafile=server._authority.path) if tls else None
     return pymysql.connect(
-        host="localhost", port=server.port, user=user, password=password, database=database, ssl=context,
+        host="localhost", port=server.address.port, user=user, password=password, database=database, ssl=context,
         ssl_disabled=not tls, autocommit=True,
     )  # fmt: skip
 
@@ -175,7 +184,7 @@ def test_a_master_who_becomes_an_iam_user_needs_a_token_as_on_rds(postgres):
 
 def test_the_master_of_vanilla_postgresql_administers_rds_iam_and_is_not_caught_by_its_rule(cloud):
     server = PostgresServer(
-        cloud.root / "vanilla", processes.free_port(), MASTER, PASSWORD, "shop", cloud.authority, verify,
+        cloud.root / "vanilla", ServerAddress.of_localhost(), MASTER, PASSWORD, "shop", cloud.authority, verify,
         administrator="vanilla",
     )  # fmt: skip
     server.start()
@@ -221,7 +230,7 @@ def test_postgres_serves_many_clients_at_once(postgres):
     ids=["too long", "too short", "bytes before TLS", "HTTP"],
 )
 def test_postgres_closes_connections_of_other_protocols(postgres, packet):
-    with socket.create_connection(("localhost", postgres.port), timeout=5) as client:
+    with socket.create_connection(("localhost", postgres.address.port), timeout=5) as client:
         client.sendall(packet)
         assert client.recv(100) in {b"", b"S"}
 
@@ -381,7 +390,7 @@ def test_a_restart_keeps_data_users_and_the_new_password(cloud, kind, connect):
     with pytest.raises((psycopg.OperationalError, pymysql.OperationalError)):
         idle.cursor().execute("SELECT 1")
     with pytest.raises(OSError, match="refused"):
-        socket.create_connection(("127.0.0.1", server.port), timeout=1)
+        socket.create_connection(("127.0.0.1", server.address.port), timeout=1)
     assert not running(server._directory)
 
     server.start()

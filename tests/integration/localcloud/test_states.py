@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Iterator
 
+import psycopg
 import pytest
 from botocore.exceptions import ClientError
 
@@ -95,5 +96,8 @@ def test_a_renamed_instance_has_another_arn_and_the_same_resource_id(databases):
     after = databases.instance("new-name")
     assert after["DbiResourceId"] == before["DbiResourceId"]
     assert after["DBInstanceArn"] == before["DBInstanceArn"].replace("old-name", "new-name")
+    assert after["Endpoint"]["Address"] == before["Endpoint"]["Address"].replace("old-name", "new-name")
+    with pytest.raises(psycopg.OperationalError, match=r"resolve|could not translate"):
+        databases.as_master(before)
     databases.by_token(after, "app", after["DbiResourceId"]).connection.close()
     databases.drop("new-name")

@@ -17,6 +17,7 @@ from localcloud.core.sigv4 import Credential
 from localcloud.databases.servers.mariadb import MariadbServer
 from localcloud.databases.servers.mysql import MysqlServer
 from localcloud.databases.servers.postgres import PostgresServer
+from localcloud.databases.servers.server import ServerAddress
 from localcloud.databases.token_verifier import TokenVerifier
 from rdsiam.engines.logins import Password
 from rdsiam.engines.mysql.connection import connect_mysql
@@ -74,7 +75,7 @@ class TokenServers:
         """Return the port of a server, which listens on localhost."""
         if kind not in self._started:
             self._start(kind)
-        return self._started[kind].port
+        return self._started[kind].address.port
 
     @property
     def kinds(self) -> list[str]:
@@ -87,13 +88,14 @@ class TokenServers:
         return self._started[kind]
 
     def _start(self, kind: str) -> None:
-        port = processes.free_port()
+        address = ServerAddress.of_localhost()
+        port = address.port
 
         def verify(user: str, token: str, tls: bool) -> None:
             self._verifier.verify(token, [("localhost", port)], user, "db-X", ACCOUNT, tls)
             self.logins += 1
 
-        server = _KINDS[kind](self._root / kind, port, BOSS.user, BOSS.secret, "shop", self._authority, verify)
+        server = _KINDS[kind](self._root / kind, address, BOSS.user, BOSS.secret, "shop", self._authority, verify)
         server.start()
         self._started[kind] = server
         server.set_iam(True)

@@ -10,13 +10,16 @@ import pytest
 from localcloud.core import processes
 from localcloud.databases.servers.forwarder import Forwarder
 
+ADDRESS = "127.0.0.2"
+
 
 class Server:
     """A server that greets each client with its own port, and then repeats what it receives."""
 
     def __init__(self) -> None:
         self._socket = socket.create_server(("127.0.0.1", 0))
-        self.port = int(self._socket.getsockname()[1])
+        self.socket = ("127.0.0.1", int(self._socket.getsockname()[1]))
+        self.port = self.socket[1]
         self._clients: list[socket.socket] = []
         threading.Thread(target=self._serve, daemon=True).start()
 
@@ -55,13 +58,13 @@ def servers() -> Iterator[list[Server]]:
 @pytest.fixture
 def endpoint() -> Iterator[tuple[Forwarder, int]]:
     port = processes.free_port()
-    forwarder = Forwarder([processes.SECOND_ADDRESS], port)
+    forwarder = Forwarder((ADDRESS, port))
     yield forwarder, port
     forwarder.stop()
 
 
 def connect(port: int) -> socket.socket:
-    return socket.create_connection((processes.SECOND_ADDRESS, port), timeout=5)
+    return socket.create_connection((ADDRESS, port), timeout=5)
 
 
 def greeting(port: int) -> int:
@@ -71,7 +74,7 @@ def greeting(port: int) -> int:
 
 def test_connections_go_to_the_servers_in_turn(servers, endpoint):
     forwarder, port = endpoint
-    forwarder.lead_to([server.port for server in servers])
+    forwarder.lead_to([server.socket for server in servers])
     first = [greeting(port) for _ in servers]
     assert sorted(first) == sorted(server.port for server in servers)
     assert [greeting(port) for _ in servers] == first
@@ -79,7 +82,7 @@ def test_connections_go_to_the_servers_in_turn(servers, endpoint):
 
 def test_a_server_that_is_down_is_passed_over(servers, endpoint):
     forwarder, port = endpoint
-    forwarder.lead_to([processes.free_port(), servers[0].port])
+    forwarder.lead_to([("127.0.0.1", processes.free_port()), servers[0].socket])
     assert {greeting(port) for _ in range(4)} == {servers[0].port}
 
 
@@ -87,7 +90,7 @@ def test_without_a_server_nobody_listens_and_a_client_is_cut_off_if_none_is_up(e
     forwarder, port = endpoint
     with pytest.raises(ConnectionRefusedError):
         connect(port)
-    forwarder.lead_to([processes.free_port()])
+    forwarder.lead_to([("127.0.0.1", processes.free_port())])
     with connect(port) as client:
         assert closed(client)
     forwarder.lead_to([])
@@ -97,11 +100,11 @@ def test_without_a_server_nobody_listens_and_a_client_is_cut_off_if_none_is_up(e
 
 def test_connections_stay_with_their_server_until_it_ends_or_the_endpoint_does(servers, endpoint):
     forwarder, port = endpoint
-    forwarder.lead_to([servers[0].port])
+    forwarder.lead_to([servers[0].socket])
     client = connect(port)
     lines = client.makefile()
     assert int(lines.readline()) == servers[0].port
-    forwarder.lead_to([servers[1].port])
+    forwarder.lead_to([servers[1].socket])
     assert greeting(port) == servers[1].port
     client.sendall(b"still here\n")
     assert lines.readline() == "still here\n"
