@@ -3,6 +3,7 @@
 import contextlib
 import json
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -125,10 +126,13 @@ def get(account: Account, role: str | None, path: str) -> requests.Response:
 
 
 def server_of(account: Account, arn: str) -> list[psutil.Process]:
-    """Return the processes that listen at a database's port."""
-    port = account.describe(arn)["Endpoint"]["Port"]
+    """Return the processes that listen at a database's address and port."""
+    endpoint = account.describe(arn)["Endpoint"]
+    address = (socket.gethostbyname(endpoint["Address"]), endpoint["Port"])
     listening = {
-        one.pid for one in psutil.net_connections("tcp") if one.laddr.port == port and one.status == psutil.CONN_LISTEN
+        each.pid
+        for each in psutil.net_connections("tcp")
+        if each.laddr == address and each.status == psutil.CONN_LISTEN
     }
     return [psutil.Process(pid) for pid in listening if pid]
 
