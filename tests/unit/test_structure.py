@@ -139,6 +139,7 @@ def test_localcloud_does_not_use_what_it_judges():
 #: localcloud's packages and top-level modules from top to bottom: each imports only what stands below it.
 LOCALCLOUD_LAYERS = [
     "__main__",
+    "client",
     "cloud",
     "first_databases",
     "moto_patches",
@@ -150,7 +151,6 @@ LOCALCLOUD_LAYERS = [
     "logs",
     "settings",
     "start_failures",
-    "client",
 ]
 LOCALCLOUD = {
     path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".").removesuffix(".__init__"): path

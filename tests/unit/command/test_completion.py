@@ -226,7 +226,13 @@ def test_names_complete_in_the_shell_of_make_login(api, environment, shell):
     if shutil.which(shell) is None:
         pytest.skip(f"{shell} is not installed")
     keys = {"AccessKeyId": "AKIAEXAMPLE", "SecretAccessKey": "s", "SessionToken": "t"}
-    info = {"aws_endpoint_url": api["url"], "region": "eu-west-1", "api_url": api["url"], "ca": "/ca.pem"}
+    info = {
+        "aws_endpoint_url": api["url"],
+        "region": "eu-west-1",
+        "api_url": api["url"],
+        "ca": "/ca.pem",
+        "environment": {},
+    }
     start, offer = SHELLS[shell]
     lines = [*shell_lines(info, keys), "command -v rdsiam >&2", offer.replace("LINE", "psql orders -u an")]
     done = subprocess.run(

@@ -14,7 +14,7 @@ import pytest
 from localcloud.core import hosts
 from localcloud.core.hosts import AddressRange, HostsFile, NamesUnavailable, variables
 
-SYSTEM = "127.0.0.1 localhost\n::1 localhost ip6-localhost\n10.0.0.7 intranet # ours"
+SYSTEM = "127.0.0.1 localhost\n::1 localhost ip6-localhost\n10.0.0.7 intranet # a comment"
 HOST = "orders.c9akciq32abc.eu-central-1.rds.amazonaws.com"
 
 
