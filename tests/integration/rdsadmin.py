@@ -16,7 +16,7 @@ def as_rdsadmin(account: Account, arn: str, name: str = "postgres") -> Connectio
     :param name: the PostgreSQL database; MariaDB's administrator is in none.
     """
     found = account.describe(arn)
-    directory, sockets = _places(account, found["Endpoint"])
+    directory, sockets = places(account, found["Endpoint"])
     password = (directory / "password").read_text()
     if "postgres" in found["Engine"]:
         return Connection(
@@ -30,7 +30,7 @@ def as_rdsadmin(account: Account, arn: str, name: str = "postgres") -> Connectio
     )
 
 
-def _places(account: Account, endpoint: dict[str, Any]) -> tuple[Path, Path]:
+def places(account: Account, endpoint: dict[str, Any]) -> tuple[Path, Path]:
     """Return the folders of an endpoint's server: of its files, and of its sockets."""
     name = f"{socket.gethostbyname(endpoint['Address'])}-{endpoint['Port']}"
     for configuration in account.cloud.directory.rglob("my.cnf"):

@@ -21,6 +21,7 @@ import pytest
 from rdsiam.aws import clients
 from rdsiam.tokens import trust
 from tests.integration.account import Account, Connection, until
+from tests.integration.rdsadmin import places
 from tests.integration.secret_records import record_secret
 
 PASSWORD = "Password-1"
@@ -71,12 +72,9 @@ def _statements(master: Connection) -> Iterator[str]:
 
 def _as_rdsadmin(account: Account, arn: str, program: str, *arguments: str) -> str:
     """Run a program through the server's own socket, as who may read everything; these programs know no TLS."""
-    sockets = f"sockets/{account.describe(arn)['Endpoint']['Port']}"
-    settings = (path for path in account.cloud.directory.rglob("postgresql.auto.conf") if sockets in path.read_text())
-    instance = next(settings).parents[1]
-    directory = next(account.cloud.directory.rglob(sockets))
-    command = [str(PROGRAMS / program), "-h", str(directory), "-p", "5432", "-U", "rdsadmin", *arguments]
-    return _output(command, {"PGPASSWORD": (instance / "password").read_text()})
+    directory, sockets = places(account, account.describe(arn)["Endpoint"])
+    command = [str(PROGRAMS / program), "-h", str(sockets), "-p", "5432", "-U", "rdsadmin", *arguments]
+    return _output(command, {"PGPASSWORD": (directory / "password").read_text()})
 
 
 def _output(command: list[str], secret: dict[str, str]) -> str:
