@@ -102,6 +102,7 @@ def running_proxy(
     tasks: set[asyncio.Task[None]] = set()
 
     async def serve(peer: Peer) -> None:
+        opened = None
         try:
             client = Client(peer, proxy.listener, secret, tls, tls_required)
             opened = await proxy.engine.login(client, upstream)
@@ -114,7 +115,11 @@ def running_proxy(
         except (ClientRefused, UpstreamFailed) as refusal:
             proxy.refusals.append(str(refusal))
         except PeerClosed:
-            peer.close()
+            pass  # the client has gone
+        finally:
+            for each in [peer, *([opened.upstream] if opened is not None else [])]:
+                each.close()
+                await each.closed()
 
     def accept(peer: Peer) -> None:
         task = loop.create_task(serve(peer))
