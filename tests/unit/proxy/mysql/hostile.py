@@ -1,0 +1,219 @@
+"""One login of MySQL with hostile bytes, and what has to hold for each: see `check`."""
+
+import asyncio
+import contextlib
+import random
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from rdsiam.proxy.contracts import Client, ClientRefused, Listener, Opened, UpstreamFailed
+from rdsiam.proxy.mysql.engine import MySQLEngine
+from rdsiam.proxy.peer import LIMIT, Peer, PeerClosed
+from tests.unit.proxy.pipes import Cut, Pipe, connect
+from tests.unit.proxy.postgres.in_memory import TOKEN, Upstream, contexts
+
+#: Bytes that wait at most in one direction: what a peer buffers, what it reads at once, and the longest packet.
+_MOST = 2 * LIMIT + 256 * 1024
+_TLS_REQUEST = 36
+_TLS = 1 << 11
+
+
+@dataclass(frozen=True)
+class Case:
+    """Bytes of a client and of a server, each in turns.
+
+    :ivar client: what a client sends after the greeting, and after each further packet.
+    :ivar greeting: what a server sends first.
+    :ivar server: what it sends after the response to the greeting, and after each further packet.
+    :ivar pieces: number of bytes that arrive at once at most; their number is random, but the same in each run.
+    """
+
+    client: tuple[bytes, ...]
+    greeting: bytes
+    server: tuple[bytes, ...]
+    secret: bytes | None = None
+    pieces: int = 10_000
+
+    @property
+    def cut(self) -> Cut:
+        randomness = random.Random(self.pieces)  # noqa: S311
+        return lambda _: randomness.randint(1, self.pieces)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "client": [turn.hex() for turn in self.client],
+            "greeting": self.greeting.hex(),
+            "server": [turn.hex() for turn in self.server],
+            "secret": None if self.secret is None else self.secret.hex(),
+            "pieces": self.pieces,
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "Case":
+        client, server = (tuple(bytes.fromhex(turn) for turn in data[key]) for key in ("client", "server"))
+        secret = None if data["secret"] is None else bytes.fromhex(data["secret"])
+        return cls(client, bytes.fromhex(data["greeting"]), server, secret, data["pieces"])
+
+    def mutated(self, number: int) -> "Case":
+        """Return this case with some of its turns changed, cut into pieces of random lengths."""
+        randomness = random.Random(number)  # noqa: S311
+
+        def change(turn: bytes, share: float = 0.6) -> bytes:
+            return mutate(turn, randomness) if randomness.random() < share else turn
+
+        return replace(
+            self,
+            client=tuple(map(change, self.client)),
+            greeting=change(self.greeting, 0.3),
+            server=tuple(map(change, self.server)),
+            pieces=randomness.choice((1, 3, 17, 10_000)),
+        )
+
+
+@dataclass
+class Outcome:
+    """The end of a case.
+
+    :ivar result: opened, refused, failed, closed.
+    :ivar reason: the message of a refusal or failure.
+    :ivar answer: everything that the client got.
+    :ivar plain: everything that the server got without TLS.
+    :ivar inside: everything that the server got inside of TLS.
+    """
+
+    result: str = ""
+    reason: str = ""
+    answer: bytearray = field(default_factory=bytearray)
+    plain: bytearray = field(default_factory=bytearray)
+    inside: bytearray = field(default_factory=bytearray)
+
+
+async def run_case(case: Case) -> Outcome:
+    """Run a login until it has ended; if nothing more arrives anywhere, the server leaves, then the client."""
+    outcome = Outcome()
+
+    async def serve(peer: Peer) -> None:
+        peer.write(case.greeting)
+        outcome.plain += await peer.read(_TLS_REQUEST)
+        received = outcome.plain
+        if received[0] == 32 and int.from_bytes(received[4:8], "little") & _TLS:
+            await peer.start_tls(contexts()[0])
+            received = outcome.inside
+            received += await peer.read(max(peer.buffered, 1))
+        for turn in case.server:
+            peer.write(turn)
+            received += await peer.read(max(peer.buffered, 1))
+        await _drain(peer, received)
+
+    async def send(peer: Peer) -> None:
+        with contextlib.suppress(PeerClosed):
+            for turn in case.client:
+                outcome.answer += await peer.read(max(peer.buffered, 1))
+                peer.write(turn)
+        await _drain(peer, outcome.answer)
+
+    upstream, engine = Upstream(serve, cut=case.cut), MySQLEngine()
+    peer, proxy = connect(case.cut)
+    sending = asyncio.ensure_future(send(peer))
+    login = asyncio.ensure_future(engine.login(Client(proxy, Listener("orders"), case.secret), upstream))
+    await _until_quiet(login)
+    for end in (*upstream.peers, peer):
+        end.end()
+        await _until_quiet(login)
+    opened = await asyncio.wait_for(_result(login, outcome), 1)
+    pipes = [end.transport for end in (peer, *upstream.peers) if end._transport is not None]
+    if opened is not None:
+        assert opened.inspect is not None
+        opened.inspect(b"".join(case.client))
+        opened.upstream.close()
+    proxy.close()
+    await asyncio.wait_for(asyncio.gather(sending, *upstream.tasks), 20)
+    assert all(isinstance(pipe, Pipe) and pipe.largest <= _MOST for pipe in pipes)
+    return outcome
+
+
+async def _result(login: "asyncio.Future[Opened | None]", outcome: Outcome) -> Opened | None:
+    try:
+        opened = await login
+    except ClientRefused as refusal:
+        outcome.result, outcome.reason = "refused", str(refusal)
+    except UpstreamFailed as failure:
+        outcome.result, outcome.reason = "failed", str(failure)
+    except PeerClosed:
+        outcome.result = "closed"
+    else:
+        outcome.result = "opened"
+        return opened
+    return None
+
+
+async def _until_quiet(login: "asyncio.Future[Opened | None]") -> None:
+    """Wait until a login has ended, or nothing has arrived anywhere for a while."""
+    quiet, before = 0, -1
+    while not login.done() and quiet < 30:
+        quiet, before = (quiet + 1 if Pipe.deliveries == before else 0), Pipe.deliveries
+        await asyncio.sleep(0)
+
+
+async def _drain(peer: Peer, into: bytearray) -> None:
+    while True:
+        try:
+            into += await peer.read(max(peer.buffered, 1))
+        except PeerClosed:
+            return
+
+
+def packets(data: bytes) -> list[bytes]:
+    """Return the payloads of whole packets."""
+    result, at = [], 0
+    while at < len(data):
+        length = int.from_bytes(data[at : at + 3], "little")
+        assert at + 4 + length <= len(data), "half a packet"
+        result.append(data[at + 4 : at + 4 + length])
+        at += 4 + length
+    return result
+
+
+def check(case: Case, outcome: Outcome) -> None:
+    """Check that a login ended in the protocol, and that only a verified server got the token, once, when asked."""
+    token = TOKEN.encode()
+    assert token not in outcome.plain
+    assert token not in outcome.answer
+    assert outcome.inside.count(token) <= 1
+    if outcome.inside.count(token):
+        assert any(b"mysql_clear_password" in turn for turn in case.server)
+    got = packets(bytes(outcome.answer))
+    if outcome.result == "opened":
+        assert outcome.inside
+        assert got[-1][:1] == b"\0"
+    if outcome.result in ("failed", "refused"):
+        assert [payload[:1] for payload in got].count(b"\xff") == (1 if got else 0)
+        assert not got or got[-1][:1] == b"\xff"
+        assert outcome.reason
+        assert outcome.reason.isprintable()
+
+
+def mutate(data: bytes, randomness: random.Random) -> bytes:
+    """Return bytes with a few changes of the kind that parsers fail at."""
+    changed = bytearray(data)
+    for _ in range(randomness.choice((1, 1, 2, 4))):
+        at = randomness.randrange(len(changed) + 1)
+        match randomness.randrange(8):
+            case 0 if at < len(changed):
+                changed[at] ^= 1 << randomness.randrange(8)
+            case 1 if at < len(changed):
+                changed[at] = randomness.choice((0, 1, 2, 0x7F, 0x80, 0xFB, 0xFC, 0xFD, 0xFE, 0xFF))
+            case 2:
+                del changed[at : at + randomness.randrange(1, 9)]
+            case 3:
+                changed[at:at] = randomness.randbytes(randomness.randrange(1, 9))
+            case 4:
+                changed[:3] = randomness.choice((0, 1, 31, 32, 0xFFFF, 0x10001, 0xFFFFFF)).to_bytes(3, "little")
+            case 5:
+                part = changed[at : at + randomness.randrange(1, 40)]
+                changed[at:at] = part * randomness.choice((1, 2, 50))
+            case 6:  # the length is right again
+                changed[:3] = max(len(changed) - 4, 0).to_bytes(3, "little")
+            case _:
+                del changed[at:]
+    return bytes(changed)
