@@ -534,11 +534,38 @@ def test_a_denied_token_is_told_and_ends_the_server_s_login(tls):
     assert sent[:4] == server.plain[:4]
 
 
+def test_a_server_does_not_wait_for_a_token_that_takes_long(tls, monkeypatch):
+    """It would count the connection as broken after `connect_timeout`."""
+    monkeypatch.setattr(engine_module, "_TOKEN_LIMIT", 0.05)
+
+    class Slow(Server):
+        async def token(self, user):
+            await asyncio.sleep(0.2)
+            return await super().token(user)
+
+    async def main():
+        async with running(Slow(tls, iam_server())) as server:
+            session = await enter(server)
+            await session.wire.read()
+            session.wire.write(response())
+            assert await session.wire.read() == b"\x01\x03"
+            assert await session.wire.read() == OK
+            await session.login
+            first, second, token = server.seen
+            assert Response.parse(first).user == b"rdsiam_proxy_no_login"
+            assert Response.parse(second).user == b"app"
+            assert token == TOKEN.encode() + b"\0"
+            assert (server.connections, server.tokens) == (2, 1)
+
+    run(main)
+
+
 @pytest.mark.parametrize(
     ("code", "start"),
-    [("throttled", b"\xff\x10\x04#08004"), ("too-many-connections", b"\xff\x10\x04#08004"),
+    [("try-again", b"\xff\x10\x04#08004"), ("too-many-connections", b"\xff\x10\x04#08004"),
      ("shutting-down", b"\xff\x1d\x04#08S01"), ("user-revoked", b"\xff\x15\x04#28000"),
-     ("name", b"\xff\x51\x04#08001")],
+     ("name", b"\xff\x51\x04#08S01"), ("too-many-new-connections", b"\xff\x10\x04#08004"),
+     ("access-ended", b"\xff\x1d\x04#08S01"), ("no-answer", b"\xff\x51\x04#08S01")],
 )  # fmt: skip
 def test_rdsiam_s_errors_have_a_number_that_clients_know(tls, code, start):
     answer, _, _ = upstream_failure(tls, iam_server(), UpstreamFailed("why", code))
@@ -573,7 +600,7 @@ def test_a_server_without_tls_gets_no_token(tls):
 def test_a_server_whose_certificate_is_not_trusted_gets_no_token(tls, tmp_path):
     other = contexts(tmp_path)
     answer, problem, server = upstream_failure((tls[0], other[1]), iam_server())
-    assert answer.startswith(b"\xff\x51\x04#08001the certificate isn't trusted")
+    assert answer.startswith(b"\xff\x51\x04#08S01the certificate isn't trusted")
     assert problem.code == "tls"
     assert server.tokens == 0
 

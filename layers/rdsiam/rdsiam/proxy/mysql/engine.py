@@ -5,7 +5,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Final
 
-from rdsiam.proxy.contracts import Client, Listener, Opened, Upstream, UpstreamFailed
+from rdsiam.proxy.contracts import Client, Listener, Opened, Token, Upstream, UpstreamFailed
 from rdsiam.proxy.mysql.client_login import ClientLogin
 from rdsiam.proxy.mysql.commands import Commands
 from rdsiam.proxy.mysql.handshake import QUERY_ATTRIBUTES
@@ -20,22 +20,29 @@ __all__ = ["MySQLEngine"]
 _LOOK: Final = 0.002
 #: Seconds for a client's part of the login. A server waits for 10 (`connect_timeout`).
 _CLIENT_LIMIT: Final = 8.0
+#: Seconds for a token, for the same reason.
+_TOKEN_LIMIT: Final = 8.0
 #: Seconds for a server to greet, and to answer a login.
 _SERVER_LIMIT: Final = 10.0
 
-#: Number and SQLSTATE of rdsiam's own errors by their code; of all others: access denied.
+_DENIED: Final = (1045, "28000")
+_TOO_MANY: Final = (1040, "08004")
+_ENDED: Final = (1053, "08S01")
+#: Code of rdsiam → number and SQLSTATE. All others are failures of the connection.
 _NUMBERS: Final = {
-    "login": (1045, "28000"),
+    "access-ended": _ENDED,
+    "expired-credentials": _DENIED,
+    "login": _DENIED,
     "login-timeout": (1159, "08S01"),
-    "name": (1105, "08001"),
-    "port": (1105, "08001"),
-    "shutting-down": (1053, "08S01"),
-    "throttled": (1040, "08004"),
-    "tls": (1105, "08001"),
-    "too-many-connections": (1040, "08004"),
+    "not-allowed": _DENIED,
+    "reason-required": _DENIED,
+    "shutting-down": _ENDED,
+    "too-many-connections": _TOO_MANY,
+    "too-many-new-connections": _TOO_MANY,
+    "try-again": _TOO_MANY,
+    "user-revoked": _DENIED,
 }
-_DENIED: Final = 1045
-_OTHERS: Final = (_DENIED, "28000")
+_CONNECTION_FAILURE: Final = (1105, "08S01")
 
 
 class MySQLEngine:
@@ -56,7 +63,7 @@ class MySQLEngine:
             await _take_client(login, server)
             with _told(login, upstream, client.listener):
                 await server.start_tls(upstream, login.response)
-                token = await upstream.token(login.user)
+                server, token = await _get_token(login, server, upstream)
                 async with asyncio.timeout(_SERVER_LIMIT):
                     answer = await server.log_in(token)
         except asyncio.CancelledError:
@@ -83,7 +90,7 @@ class MySQLEngine:
 
     def failed(self, message: str, code: str) -> bytes:
         """Return an error before a login; see `Engine.failed`. A client expects no SQLSTATE before the greeting."""
-        payload = error(_NUMBERS.get(code, _OTHERS)[0], "", message)
+        payload = error(_NUMBERS.get(code, _CONNECTION_FAILURE)[0], "", message)
         return len(payload).to_bytes(3, "little") + b"\0" + payload
 
 
@@ -99,6 +106,30 @@ async def _wait_for_silence(client: Client) -> None:
         async with asyncio.timeout(_LOOK):
             await client.peer.peek(1)
             raise ClientLogin(client).refuse(1043, "", "Bad handshake: this port speaks MySQL's protocol")
+
+
+async def _get_token(login: ClientLogin, server: ServerLogin, upstream: Upstream) -> tuple[ServerLogin, Token]:
+    """Return a token, and the server to send it to.
+
+    If tokens are so scarce that the server would not wait for this one, the connection is given up, and there is
+    another for the token. The client has the number of the first one, by which it then can't cancel statements.
+    """
+    asking = asyncio.ensure_future(upstream.token(login.user))
+    try:
+        await asyncio.wait([asking], timeout=_TOKEN_LIMIT)
+        if asking.done():
+            return server, await asking
+        await server.give_up()
+        token = await asking
+    finally:
+        asking.cancel()
+    server = await ServerLogin.reach(upstream)
+    try:
+        await server.start_tls(upstream, login.response)
+    except BaseException:
+        server.peer.close()
+        raise
+    return server, token
 
 
 async def _take_client(login: ClientLogin, server: ServerLogin) -> None:
@@ -119,7 +150,7 @@ def _told(login: ClientLogin, upstream: Upstream, listener: Listener) -> Iterato
     try:
         yield
     except UpstreamFailed as failure:
-        login.fail(*_NUMBERS.get(failure.code, _OTHERS), str(failure))
+        login.fail(*_NUMBERS.get(failure.code, _CONNECTION_FAILURE), str(failure))
         raise
     except ServerRefused as refusal:
         # Known errors are found by their number as well: servers speak many languages.
@@ -127,12 +158,12 @@ def _told(login: ClientLogin, upstream: Upstream, listener: Listener) -> Iterato
         login.fail(refusal.number, refusal.state or "HY000", message)
         raise UpstreamFailed(message, "login") from None
     except (NoTokenAsked, Malformed, PeerClosed, TimeoutError) as problem:
-        number, message = _sentence(problem, login.user, listener)
-        login.fail(number, "28000" if number == _DENIED else "08S01", message)
+        (number, state), message = _sentence(problem, login.user, listener)
+        login.fail(number, state, message)
         raise UpstreamFailed(message, "login") from None
 
 
-def _sentence(problem: Exception, user: str, listener: Listener) -> tuple[int, str]:
+def _sentence(problem: Exception, user: str, listener: Listener) -> tuple[tuple[int, str], str]:
     """Return the number and the message of a login that a server didn't answer as it should."""
     match problem:
         case NoTokenAsked():
@@ -141,8 +172,8 @@ def _sentence(problem: Exception, user: str, listener: Listener) -> tuple[int, s
                 f"with AWSAuthenticationPlugin; rdsiam doctor {listener.database} {user}"
             )
         case Malformed():
-            return 1105, f"the database doesn't speak MySQL's protocol as expected: {problem}"
+            return _CONNECTION_FAILURE, f"the database doesn't speak MySQL's protocol as expected: {problem}"
         case TimeoutError():
-            return 1159, "the database didn't answer in time"
+            return _NUMBERS["login-timeout"], "the database didn't answer in time"
         case _:
-            return 1105, "the database closed the connection during the login"
+            return _CONNECTION_FAILURE, "the database closed the connection during the login"

@@ -1,0 +1,174 @@
+"""Connections through the proxy that end before their login never make a server of MySQL's block the proxy's host.
+
+A server counts connections that break off in their login, by the address of the client, and then refuses that address:
+`Host … is blocked because of many connection errors` (`max_connect_errors`, 100 by default).
+"""
+
+import shutil
+import socket
+import struct
+import time
+
+import psutil
+import pymysql
+import pytest
+
+from localcloud.core import processes
+from localcloud.core.certificates import Authority
+from localcloud.databases.servers.mariadb import MariadbServer
+from localcloud.databases.servers.mysql import MysqlServer
+from rdsiam.proxy.contracts import UpstreamFailed
+from rdsiam.proxy.mysql.engine import MySQLEngine
+from tests.ground import folder_for_servers
+from tests.integration.place import MASTER, MASTER_PASSWORD, verify
+from tests.integration.proxy.postgres_proxy import StubUpstream, running_proxy
+from tests.kinds import MYSQL_FAMILY
+
+LIMIT = 5
+
+
+class Counting:
+    """A server that counts as RDS's do; localcloud's don't know any host but by its address, and so don't count."""
+
+    def _configuration(self, certificate):
+        text = super()._configuration(certificate)  # type: ignore[misc]
+        assert "skip_name_resolve\n" in text
+        return text.replace("skip_name_resolve\n", "").replace("bind_address=127.0.0.1,::1\n", "")
+
+    def _settings(self):
+        settings = [setting for setting in super()._settings() if not setting.startswith("performance_schema=")]  # type: ignore[misc]
+        return [*settings, "performance_schema=ON", f"max_connect_errors={LIMIT}"]
+
+
+class CountingMariadb(Counting, MariadbServer):
+    pass
+
+
+class CountingMysql(Counting, MysqlServer):
+    pass
+
+
+def own_address():
+    """Return an address of this machine that isn't of loopback: a server doesn't count those."""
+    for addresses in psutil.net_if_addrs().values():
+        for each in addresses:
+            if each.family == socket.AF_INET and not each.address.startswith("127."):
+                return each.address
+    pytest.skip("this machine has no address but loopback's")
+
+
+@pytest.fixture(scope="module", params=MYSQL_FAMILY)
+def server(request):
+    root = folder_for_servers()
+    processes.remove_when_we_end(root)
+    kind = CountingMariadb if request.param == "mariadb" else CountingMysql
+    authority = Authority(root / "ca")
+    port = processes.free_port()
+    server = kind(root / "counting", port, MASTER, MASTER_PASSWORD, "shop", authority, verify)
+    server.start()
+    server.set_iam(True)
+    with server._connect() as session, session.cursor() as cursor:
+        cursor.execute("CREATE USER app@'%' IDENTIFIED WITH AWSAuthenticationPlugin AS 'RDS' REQUIRE SSL")
+        cursor.execute("CREATE USER human@'%' IDENTIFIED BY 'a password of a human'")
+    yield server
+    server.stop()
+    shutil.rmtree(root)
+
+
+class Upstream(StubUpstream):
+    """The user `denied` gets no token."""
+
+    async def token(self, user):
+        if user == "denied":
+            raise UpstreamFailed("not allowed", "not-allowed")
+        return await super().token(user)
+
+
+def errors(server):
+    """Return the numbers of broken connections that the server has counted, of any client."""
+    with server._connect() as session, session.cursor() as cursor:
+        cursor.execute("SELECT ip, sum_connect_errors, count_handshake_errors FROM performance_schema.host_cache")
+        return [numbers for _, *numbers in cursor.fetchall()]
+
+
+def greeted(port):
+    client = socket.create_connection(("127.0.0.1", port), timeout=20)
+    assert len(client.recv(4096)) > 60
+    return client
+
+
+def end_at_once(port):
+    socket.create_connection(("127.0.0.1", port)).close()
+
+
+def end_after_the_greeting(port):
+    greeted(port).close()
+
+
+def reset_after_the_greeting(port):
+    client = greeted(port)
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()
+
+
+def half_a_response(port):
+    with greeted(port) as client:
+        client.sendall(b"\x50\0\0\1abc")
+
+
+def speak_another_protocol(port):
+    with greeted(port) as client:
+        client.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        assert b"Bad handshake" in client.recv(4096)
+
+
+def quit_as_health_checks_do(port):
+    with greeted(port) as client:
+        client.sendall(b"\1\0\0\1\1")
+        assert b"Bad handshake" in client.recv(4096)
+
+
+def log_in(user, password):
+    def attempt(port):
+        with pytest.raises(pymysql.OperationalError, match="1045"):
+            pymysql.connect(host="127.0.0.1", port=port, user=user, password=password)
+
+    return attempt
+
+
+ENDS = {
+    "at once": end_at_once,
+    "after the greeting": end_after_the_greeting,
+    "reset": reset_after_the_greeting,
+    "half a response": half_a_response,
+    "another protocol": speak_another_protocol,
+    "COM_QUIT": quit_as_health_checks_do,
+    "wrong secret": log_in("app", "wrong"),
+    "no token": log_in("denied", "secret"),
+    "user with a password": log_in("human", "secret"),
+    "unknown user": log_in("unknown", "secret"),
+}
+
+
+def test_the_server_counts_connections_that_break_off(server):
+    """Otherwise the next test would hold of any proxy."""
+    address = own_address()
+    with socket.create_connection((address, server.port)) as client:
+        client.recv(4096)
+    time.sleep(0.2)
+    if not errors(server):
+        pytest.skip("this machine's resolver doesn't answer, and then the server counts nothing")
+    assert max(max(numbers) for numbers in errors(server)) > 0
+
+
+@pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
+def test_a_connection_that_ends_before_its_login_is_not_counted(server, end):
+    upstream = Upstream("localhost", server._authority.path, [(own_address(), server.port)])
+    with running_proxy(upstream, engine=MySQLEngine(), secret=b"secret") as proxy:
+        # A login sets the count back.
+        pymysql.connect(host="127.0.0.1", port=proxy.port, user="app", password="secret").close()
+        for _ in range(LIMIT + 2):
+            end(proxy.port)
+        time.sleep(0.3)
+        assert all(numbers[0] == 0 for numbers in errors(server))
+        pymysql.connect(host="127.0.0.1", port=proxy.port, user="app", password="secret").close()
