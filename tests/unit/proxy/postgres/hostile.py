@@ -118,10 +118,10 @@ async def _run(case: Case, kind: type[Upstream]) -> Outcome:
     peer, proxy = connect(case.cut)
     sending = asyncio.ensure_future(send(peer))
     login = asyncio.ensure_future(engine.login(Client(proxy, Listener("orders"), case.secret), upstream))
-    await _until_quiet(login)
+    await until_quiet(login)
     for end in (*upstream.peers, peer):
         end.end()
-        await _until_quiet(login)
+        await until_quiet(login)
     assert login.done(), "a login goes on after client and server have left"
     opened = None
     try:
@@ -144,7 +144,7 @@ async def _run(case: Case, kind: type[Upstream]) -> Outcome:
     return outcome
 
 
-async def _until_quiet(login):
+async def until_quiet(login):
     """Wait until a login has ended, or nothing has arrived anywhere for a while."""
     quiet, before = 0, -1
     while not login.done() and quiet < 30:

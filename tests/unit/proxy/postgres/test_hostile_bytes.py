@@ -17,7 +17,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.unit.proxy.postgres.hostile import Case, Outcome, check, mutate, run_case
+from rdsiam.proxy.peer import LIMIT, PeerClosed
+from tests.unit.proxy.postgres.hostile import Case, Outcome, check, mutate, run_case, until_quiet
 from tests.unit.proxy.postgres.in_memory import (
     ASK_CLEARTEXT,
     AUTHENTICATION_OK,
@@ -25,7 +26,10 @@ from tests.unit.proxy.postgres.in_memory import (
     KEY_DATA,
     LOGGED_IN,
     SSL_REQUEST,
+    Upstream,
+    attempt,
     cancel_request,
+    contexts,
     error,
     message,
     startup,
@@ -173,3 +177,58 @@ def test_fuzzing(runner):
         if seconds:
             text = json.dumps({kind: case.to_json() for kind, case in sorted(corpus.items())}, indent=1)
             CORPUS.write_text(text + "\n")
+
+
+def test_a_server_that_talks_without_end_is_not_read_while_its_client_is_slow(runner):
+    sent = []
+
+    async def script(peer):
+        await peer.read(8)
+        peer.write(b"S")
+        await peer.start_tls(contexts()[0])
+        await peer.read(1)
+        for _ in range(400):
+            peer.write(message(b"N", b"x" * 100_000))
+            sent.append(100_000)
+            await peer.drain()
+
+    async def main():
+        client = attempt(Upstream(script))
+        client.peer.write(LOGIN)
+        await until_quiet(client.login)
+        waiting = sum(sent)
+        read = 0
+        while read < 30_000_000:
+            read += len((await client.message())[1])
+        client.peer.close()
+        with pytest.raises(PeerClosed):
+            await client.login
+        return waiting
+
+    assert runner.run(main()) < 3_000_000
+
+
+@pytest.mark.parametrize(
+    "first", [LOGIN, SSL_REQUEST + LOGIN, struct.pack("!II", 10_000, 3 << 16)], ids=["startup", "tls", "layout"]
+)
+def test_a_client_that_talks_without_end_is_not_read_further(runner, first):
+    async def silent(peer):
+        await peer.ended()
+
+    async def main():
+        client = attempt(Upstream(silent))
+        client.peer.write(first)
+        sent = 0
+        while client.peer._writable.is_set() and not client.login.done() and sent < 40_000_000:
+            client.peer.write(b"\1" * 100_000)
+            sent += 100_000
+            await asyncio.sleep(0)
+        most = client.proxy.buffered
+        # The time limit of the login is the listener's.
+        client.login.cancel()
+        await asyncio.wait([client.login])
+        return sent, most
+
+    sent, most = runner.run(main())
+    assert sent < 3_000_000
+    assert most <= 2 * LIMIT
