@@ -41,14 +41,22 @@ def ours(answer: requests.Response) -> list[dict[str, Any]]:
 
 def test_a_role_sees_the_logins_that_access_yaml_gives_it(account, place):
     listed = ours(get(account, account.assume(place["vended"]), "/databases"))
+    addresses = {
+        engine: (endpoint["Address"], endpoint["Port"])
+        for engine, arn in place["arns"].items()
+        for endpoint in [account.describe(arn)["Endpoint"]]
+    }
     assert listed == [
         {
             "identifier": f"tokens-{engine}",
             "arn": place["arns"][engine],
             "engine": engine,
             "users": ["app", "oncall"],
-            "host": account.describe(place["arns"][engine])["Endpoint"]["Address"],
-            "port": account.describe(place["arns"][engine])["Endpoint"]["Port"],
+            "host": addresses[engine][0],
+            "port": addresses[engine][1],
+            "endpoints": [
+                {"name": "writer", "kind": "writer", "host": addresses[engine][0], "port": addresses[engine][1]}
+            ],
         }
         for engine in ("mariadb", "postgres")
     ]

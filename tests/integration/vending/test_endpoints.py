@@ -1,6 +1,7 @@
 """Tokens and logins at a cluster's writer, readers, custom endpoints and instances: API, command and pool."""
 
 import json
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,7 +21,7 @@ REACHED = {"writer": False, "reader": True, "endpoints-1": False, "endpoints-2":
 
 
 @pytest.fixture(scope="module")
-def cluster(account, databases) -> SimpleNamespace:
+def cluster(account, databases) -> Iterator[SimpleNamespace]:
     """Return an onboarded cluster with a reader and a custom endpoint, and a role that may log in to it."""
     role = account.make_role("endpoints")
     account.let_call_the_api(role)
@@ -30,8 +31,10 @@ def cluster(account, databases) -> SimpleNamespace:
         PolicyName="describe",
         PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [statement]}),
     )
-    user = {"name": "app", "privileges": "readonly", "on": ["shop"]}
-    account.declare("endpoints", user | {"callers": [{"role": role}], "roles": [role]})
+    for name in ("endpoints", "endpoints-front"):
+        user = {"name": "app", "privileges": "readonly", "on": ["shop"], "callers": [{"role": role}], "roles": [role]}
+        account.entries[name] = {"match": {"identifier": name}, "users": [user]}
+    account.publish_entries()
     databases.make_cluster("endpoints", "aurora-postgresql", members=2, DatabaseName="shop")
     arn = databases.cluster("endpoints")["DBClusterArn"]
     account.wait_onboarded(arn, 120)
@@ -40,7 +43,15 @@ def cluster(account, databases) -> SimpleNamespace:
     )
     databases.available("endpoints-2")
     until(lambda: _custom(databases)["Status"] == "available", 30)
-    return SimpleNamespace(arn=arn, role=role, keys=account.assume(role), described=databases.cluster("endpoints"))
+    _forget_lists(account)
+    yield SimpleNamespace(arn=arn, role=role, keys=account.assume(role), described=databases.cluster("endpoints"))
+    _forget_lists(account)
+
+
+def _forget_lists(account: Any) -> None:
+    """Let the functions read access.yaml and the inventory again at once, not within a minute."""
+    for function in ("ReportsFunction", "VendFunction"):
+        account.start_afresh(function)
 
 
 def _custom(databases: Any) -> dict[str, Any]:
@@ -176,3 +187,38 @@ def test_a_pool_finds_the_reader(account, cluster, monkeypatch):
     for endpoint in ("reader", "writer"):
         login = Login.to("endpoints", "app", endpoint, region=account.cloud.region)
         assert is_reader(account, login.host, login.port, login.token()) == (endpoint == "reader")
+
+
+@pytest.fixture
+def proxy(account, databases, cluster):
+    """Return an onboarded proxy with a read-only endpoint; nothing listens there."""
+    subnets = [subnet["SubnetId"] for subnet in account.cloud.client("ec2").describe_subnets()["Subnets"]]
+    made = databases.rds.create_db_proxy(
+        DBProxyName="endpoints-front", EngineFamily="POSTGRESQL", DefaultAuthScheme="IAM_AUTH", VpcSubnetIds=subnets,
+        RoleArn="arn:aws:iam::123456789012:role/proxy",
+    )["DBProxy"]  # fmt: skip
+    account.wait_onboarded(made["DBProxyArn"], 60)
+    databases.rds.create_db_proxy_endpoint(
+        DBProxyName="endpoints-front", DBProxyEndpointName="front-reads", VpcSubnetIds=subnets, TargetRole="READ_ONLY"
+    )
+    until(lambda: _of_proxy(databases)["Status"] == "available", 30)
+    _forget_lists(account)
+    yield made["DBProxyArn"]
+    databases.rds.delete_db_proxy_endpoint(DBProxyEndpointName="front-reads")
+    databases.rds.delete_db_proxy(DBProxyName="endpoints-front")
+
+
+def _of_proxy(databases: Any) -> dict[str, Any]:
+    described = databases.rds.describe_db_proxy_endpoints(DBProxyEndpointName="front-reads")
+    return dict(described["DBProxyEndpoints"][0])
+
+
+def test_the_token_of_a_proxy_s_endpoint_names_it_and_the_proxy_s_resource_id(account, databases, cluster, proxy, run):
+    host = _of_proxy(databases)["Endpoint"]
+    for endpoint in ("reader", "front-reads", host):
+        answer = post(account, cluster.keys, {"database": proxy, "user": "app", "endpoint": endpoint})
+        assert (answer.status_code, answer.json()["host"], answer.json()["port"]) == (200, host, 5432), answer.text
+    done = run("token", host)
+    assert done.stdout.startswith(f"{host}:5432/?Action=connect&DBUser=app&"), done.stderr
+    answer = post(account, cluster.keys, {"database": proxy, "user": "app", "endpoint": "nothing"})
+    assert "it has writer, reader and front-reads" in answer.json()["detail"]
