@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 import signal
+import ssl
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,8 @@ import pymysql.constants.CLIENT
 import pytest
 
 from localcloud.core.cache import folder
+from localcloud.core.certificates import Authority
+from localcloud.databases.servers.mysql_programs import find_mysql
 from rdsiam.proxy.mysql.engine import MySQLEngine
 from rdsiam.tokens import trust
 from tests.integration.proxy.postgres_proxy import StubUpstream, running_proxy
@@ -256,6 +259,75 @@ def test_a_file_of_more_packets_than_numbers_is_loaded_as_it_is(proxy, tmp_path)
         assert ask(connection, "SELECT COUNT(*), SUM(LENGTH(line)), MIN(ORD(line)) FROM shop.lines") == (
             (2000, 2000 * 8191, 0x11),
         )
+
+
+def test_a_file_that_begins_at_number_0_is_loaded_as_it_is(proxy, tmp_path):
+    """The numbers of 255 packets of an answer are used up before the file is asked for."""
+    path = tmp_path / "lines"
+    path.write_bytes(b"\x11bob\0 is no command\n" * 3000)
+    rows = " UNION ALL ".join(["SELECT 1"] * 250)  # with four more packets
+    flags = pymysql.constants.CLIENT.MULTI_STATEMENTS
+    with connect(proxy, local_infile=True, client_flag=flags) as connection:
+        ask(connection, "TRUNCATE shop.lines")
+        with connection.cursor() as cursor:
+            cursor.execute(f"{rows}; LOAD DATA LOCAL INFILE '{path}' INTO TABLE shop.lines CHARACTER SET latin1")
+            assert len(cursor.fetchall()) == 250
+            assert cursor.nextset()
+        assert ask(connection, "SELECT COUNT(*) FROM shop.lines") == ((3000,),)
+
+
+def test_the_refusal_of_a_change_of_the_user_comes_in_its_turn(proxy):
+    def command(payload):
+        return len(payload).to_bytes(3, "little") + b"\0" + payload
+
+    with connect(proxy) as connection:
+        connection._write_bytes(
+            command(b"\x03DO SLEEP(0.2)") + command(b"\x11human\0\0shop\0\x2d\0") + command(b"\x0e")
+        )
+        answers = []
+        for _ in range(3):
+            connection._next_seq_id = 1
+            try:
+                answers.append(connection._read_packet().is_ok_packet())
+            except pymysql.OperationalError as error:
+                answers.append(error.args[0])
+        assert answers == [True, 1045, True]
+        assert ask(connection, "SELECT CURRENT_USER()") == (("app@%",),)
+
+
+def test_clients_log_in_over_tls_of_the_proxy(upstream, tmp_path):
+    authority = Authority(tmp_path)
+    files = authority.issue(tmp_path, ["localhost"])
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(files.certificate, files.key)
+    with running_proxy(upstream, engine=MySQLEngine(), secret=SECRET.encode(), tls=tls, tls_required=True) as proxy:
+        ca = str(authority.path)
+        connection = pymysql.connect(
+            host="localhost", port=proxy.port, user="app", password=SECRET, ssl_ca=ca, ssl_verify_identity=True
+        )
+        assert ask(connection, "SELECT CURRENT_USER()") == (("app@%",),)
+        connection.close()
+        programs = [[*mariadb_program(), "--no-defaults", "--ssl-verify-server-cert"]]
+        if find_mysql() is not None:
+            programs.append([*oracle_program(), "--no-defaults", "--ssl-mode=VERIFY_IDENTITY"])
+        for program in programs:
+            command = [*program, f"--ssl-ca={ca}", "--protocol=tcp", "-hlocalhost", f"-P{proxy.port}", "-uapp"]
+            result = subprocess.run(
+                [*command, f"-p{SECRET}", "-NBe", "SELECT CURRENT_USER()"], capture_output=True, text=True, timeout=60
+            )
+            assert result.stdout == "app@%\n", result.stderr
+        with pytest.raises(pymysql.OperationalError, match="3159"):
+            pymysql.connect(host="127.0.0.1", port=proxy.port, user="app", password=SECRET, ssl_disabled=True)
+
+
+def test_clients_log_in_through_a_unix_socket(upstream, tmp_path):
+    path = tmp_path / "s"
+    with running_proxy(upstream, engine=MySQLEngine(), path=path, secret=b"secret"):
+        with pymysql.connect(unix_socket=str(path), user="app", password="secret") as connection:
+            assert ask(connection, "SELECT CURRENT_USER()") == (("app@%",),)
+        command = [*mariadb_program(), "--no-defaults", f"--socket={path}", "-uapp", "-psecret"]
+        result = subprocess.run([*command, "-NBe", "SELECT 1"], capture_output=True, text=True, timeout=60)
+        assert result.stdout == "1\n", result.stderr
 
 
 @pytest.mark.parametrize("command", [pytest.param(oracle_program, marks=needs_mysql), mariadb_program])
