@@ -10,6 +10,7 @@ lines of clouds that are gone, as a cloud that was killed leaves its lines behin
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import random
@@ -77,7 +78,7 @@ class HostsFile:
     """
 
     def __init__(self, path: Path | None = None) -> None:
-        self.path = path or hosts_path()
+        self.path = (path or hosts_path()).resolve()
 
     def write(self, number: int, names: Mapping[str, str]) -> None:
         """Put the names of a cloud, by address, in place of its former ones. Those of clouds that are gone go."""
@@ -158,29 +159,33 @@ def _without(text: str, unwanted: Callable[[int], bool]) -> str:
 
 def _replace(path: Path, text: str) -> None:
     """Replace a file's content at once, for its readers too, if its folder allows a new file; else in place."""
+    unfinished = None
     try:
         with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".hosts.", delete=False) as file:
             unfinished = Path(file.name)
             file.write(text)
-    except OSError:
-        _overwrite(path, text)
-        return
-    try:
         owner = path.stat()
         shutil.copystat(path, unfinished)
         os.chown(unfinished, owner.st_uid, owner.st_gid)
         unfinished.replace(path)
-    except OSError:  # as a container's file, which is a mount of its own
-        unfinished.unlink(missing_ok=True)
+    except OSError:  # for instance a container's file, which is a mount of its own
+        if unfinished is not None:
+            unfinished.unlink(missing_ok=True)
         _overwrite(path, text)
 
 
 def _overwrite(path: Path, text: str) -> None:
-    """Write a file in place. Empty lines cover the rest of the former content until it is cut off."""
+    """Write a file in place. Empty lines cover the rest of the former content until it is cut off.
+
+    :raises OSError: there is no room; the file is as before.
+    """
     content = text.encode()
     with path.open("r+b", buffering=0) as file:
-        size = os.fstat(file.fileno()).st_size
-        os.pwrite(file.fileno(), content.ljust(size, b"\n"), 0)
+        former = file.read() or b""
+        if os.pwrite(file.fileno(), content.ljust(len(former), b"\n"), 0) < len(content):
+            os.pwrite(file.fileno(), former, 0)
+            file.truncate(len(former))
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         file.truncate(len(content))
 
 

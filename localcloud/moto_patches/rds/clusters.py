@@ -74,6 +74,7 @@ class ClusterCalls(Patch):
         request = dict(kwargs.items())
         if request["db_cluster_identifier"] in backend.clusters:
             raise RDSClientError("DBClusterAlreadyExistsFault", "DB Cluster already exists")
+        refusals.check_port(request.get("port"))
         engine, express = request["engine"], _take_express(request)
         by_token, password = master_of(request) if engine not in _NO_PASSWORD else (False, None)
         if engine in _MULTI_AZ and not request.get("db_cluster_instance_class"):

@@ -107,6 +107,7 @@ class InstanceCalls(Patch):
         request = dict(kwargs.items())
         if request.get("db_cluster_identifier") is not None:
             return self._create_member(original, backend, request)
+        refusals.check_port(request.get("port"))
         by_token, password = master_of(request)
         request["engine_version"] = check_version(request.get("engine", ""), request.get("engine_version"))
         check_iam(

@@ -18,6 +18,8 @@ _OF_THE_CLUSTER = {
     "storage_encrypted": "StorageEncrypted",
 }
 
+_FIRST_PORT, _LAST_PORT = 1150, 65535
+
 
 def invalid_state(message: str) -> Exception:
     """Return the error for an instance whose state doesn't allow the call."""
@@ -32,6 +34,12 @@ def invalid_cluster_state(message: str) -> Exception:
 def invalid_combination(message: str) -> Exception:
     """Return the error for parameters that don't go together, or not with the resource."""
     return _error("InvalidParameterCombination", message)
+
+
+def check_port(port: int | None) -> None:
+    # AWS: ports from 1150 on. moto: any.
+    if port is not None and not _FIRST_PORT <= int(port) <= _LAST_PORT:
+        raise _error("InvalidParameterValue", f"Invalid port: {port}. Valid: {_FIRST_PORT} to {_LAST_PORT}.")
 
 
 def check_available(instance: Any) -> None:

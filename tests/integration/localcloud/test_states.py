@@ -82,6 +82,20 @@ def test_a_password_does_not_wait(databases, events):
     databases.drop("pwd")
 
 
+def test_an_instance_listens_at_the_port_that_was_asked_for(databases):
+    for port in (1149, 65536):
+        with pytest.raises(ClientError, match="InvalidParameterValue"):
+            databases.make("ported", "postgres", Port=port)
+    databases.make("ported", "postgres", Port=6543, EnableIAMDatabaseAuthentication=True)
+    databases.available("ported")
+    instance = databases.instance("ported")
+    assert instance["Endpoint"]["Port"] == 6543
+    with databases.as_master(instance) as master:
+        databases.make_iam_user(master)
+    databases.by_token(instance, "app", instance["DbiResourceId"]).connection.close()
+    databases.drop("ported")
+
+
 def test_a_renamed_instance_has_another_arn_and_the_same_resource_id(databases):
     databases.make("old-name", "postgres", EnableIAMDatabaseAuthentication=True)
     databases.available("old-name")

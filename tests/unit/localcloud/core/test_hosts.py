@@ -74,6 +74,21 @@ def test_the_names_of_a_cloud_that_was_killed_go_with_the_next_change(path, rang
     assert path.read_text() == SYSTEM + "\n"
 
 
+def test_a_full_disk_and_a_link_leave_the_file_as_it_was(path, ranges, monkeypatch):
+    link = path.with_name("link")
+    link.symlink_to(path)
+    HostsFile(link).write(ranges[0].number, {ranges[0].address(): HOST})
+    assert link.is_symlink()
+    before = path.read_text()
+    assert HOST in before
+    written = os.pwrite
+    monkeypatch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(OSError("Device or resource busy")))
+    monkeypatch.setattr(os, "pwrite", lambda file, data, at: written(file, data[:90] if b"much" in data else data, at))
+    with pytest.raises(OSError, match="No space left"):
+        HostsFile(path).write(ranges[1].number, {"127.9.9.9": "much.example"})
+    assert path.read_text() == before
+
+
 def test_lines_that_only_look_like_a_cloud_s_stay(path, ranges):
     alike = "127.200.0.1 mine.example\n10.1.1.1 x localcloud-200\n127.200.0.1 a localcloud-200 b\n# localcloud-200\n"
     path.write_text(alike + "127.200.0.1 a.example localcloud-200\n")
