@@ -8,6 +8,7 @@ import shutil
 import socket
 import struct
 import time
+from dataclasses import replace
 
 import psutil
 import pymysql
@@ -17,6 +18,7 @@ from localcloud.core import processes
 from localcloud.core.certificates import Authority
 from localcloud.databases.servers.mariadb import MariadbServer
 from localcloud.databases.servers.mysql import MysqlServer
+from localcloud.databases.servers.server import ServerAddress
 from rdsiam.proxy.contracts import UpstreamFailed
 from rdsiam.proxy.mysql.engine import MySQLEngine
 from tests.ground import folder_for_servers
@@ -33,7 +35,7 @@ class Counting:
     def _configuration(self, certificate):
         text = super()._configuration(certificate)  # type: ignore[misc]
         assert "skip_name_resolve\n" in text
-        return text.replace("skip_name_resolve\n", "").replace("bind_address=127.0.0.1,::1\n", "")
+        return text.replace("skip_name_resolve\n", "")
 
     def _settings(self):
         settings = [setting for setting in super()._settings() if not setting.startswith("performance_schema=")]  # type: ignore[misc]
@@ -63,8 +65,9 @@ def server(request):
     processes.remove_when_we_end(root)
     kind = CountingMariadb if request.param == "mariadb" else CountingMysql
     authority = Authority(root / "ca")
-    port = processes.free_port()
-    server = kind(root / "counting", port, MASTER, MASTER_PASSWORD, "shop", authority, verify)
+    address = ServerAddress.of_localhost()
+    address = replace(address, addresses=(*address.addresses, own_address()))
+    server = kind(root / "counting", address, MASTER, MASTER_PASSWORD, "shop", authority, verify)
     server.start()
     server.set_iam(True)
     with server._connect() as session, session.cursor() as cursor:
@@ -153,7 +156,7 @@ ENDS = {
 def test_the_server_counts_connections_that_break_off(server):
     """Otherwise the next test would hold of any proxy."""
     address = own_address()
-    with socket.create_connection((address, server.port)) as client:
+    with socket.create_connection((address, server.address.port)) as client:
         client.recv(4096)
     time.sleep(0.2)
     if not errors(server):
@@ -163,7 +166,7 @@ def test_the_server_counts_connections_that_break_off(server):
 
 @pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
 def test_a_connection_that_ends_before_its_login_is_not_counted(server, end):
-    upstream = Upstream("localhost", server._authority.path, [(own_address(), server.port)])
+    upstream = Upstream("localhost", server._authority.path, [(own_address(), server.address.port)])
     with running_proxy(upstream, engine=MySQLEngine(), secret=b"secret") as proxy:
         # A login sets the count back.
         pymysql.connect(host="127.0.0.1", port=proxy.port, user="app", password="secret").close()
