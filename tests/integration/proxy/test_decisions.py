@@ -119,6 +119,18 @@ def test_a_role_without_a_login_can_not_start_the_proxy(account, place, tmp_path
     assert "you may not log in to tokens-postgres" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("role", "user", "says"),
+    [("vended", "nobody", "not-allowed"), ("vended", "oncall", "--reason"), ("signing", "app2", "--local"),
+     ("stranger", "app", "not-allowed")],
+)  # fmt: skip
+def test_a_user_of_all_clients_that_gets_no_token_stops_the_start(account, place, tmp_path, role, user, says):
+    arguments = ["proxy", "tokens-postgres:0", "-u", user]
+    done = commands.run(arguments, environment(account, place, role, tmp_path), limit=60, directory=tmp_path)
+    assert done.returncode == 4, done.stderr
+    assert says in done.stderr
+
+
 def test_a_role_that_may_not_describe_reads_what_to_grant(account, place, tmp_path):
     arguments = ["proxy", "tokens-postgres:0", "--local", "-u", "app2"]
     done = commands.run(arguments, environment(account, place, "stranger", tmp_path), limit=60, directory=tmp_path)

@@ -50,11 +50,13 @@ class Proxy:
         database: str = "orders",
         reason: str | None = None,
         endpoint: str = "writer",
+        user: str | None = None,
     ) -> Any:
         installation = LastingInstallation({}, None, None)
 
         async def used(workers: Workers) -> Any:
-            tokens, access = source(installation, Listener(database, endpoint), local=False, reason=reason)
+            listener = Listener(database, endpoint, user)
+            tokens, access = source(installation, listener, local=False, reason=reason)
             return await ask(DatabaseUpstream(tokens, access, workers, self.limits, Trust()))
 
         with ThreadPoolExecutor(4) as calls, ThreadPoolExecutor(1) as names:
@@ -179,6 +181,19 @@ def test_an_unknown_endpoint_is_refused_at_the_start_with_those_that_exist(api, 
     assert (error.code, "it has writer" in str(error)) == ("no-such-endpoint", True)
     error = refusal(proxy, lambda upstream: upstream.engine(), database=HOST, endpoint="reader")
     assert (error.code, "names an endpoint" in str(error)) == ("usage", True)
+
+
+@pytest.mark.parametrize("code", ["not-allowed", "user-revoked", "reason-required", "signs-itself"])
+@pytest.mark.parametrize("listed", [True, False])
+def test_a_user_of_all_clients_that_gets_no_token_is_refused_at_the_start(api, proxy, code, listed):
+    api.answers["/databases"] = [Answer(body={"databases": [LISTED] if listed else []})]
+    api.answers["/tokens"] = [problem(code, "no")]
+    assert refusal(proxy, lambda upstream: upstream.engine(), user="app").code == code
+
+
+def test_a_user_of_all_clients_is_tried_once_at_the_start(api, proxy):
+    assert proxy.use(lambda upstream: upstream.engine(), user="app") == "postgres"
+    assert [body["user"] for body in api.bodies] == ["app"]
 
 
 @pytest.mark.parametrize("field", ["host", "port"])

@@ -37,6 +37,8 @@ _START_EXITS = {
     "denied": ExitCode.DENIED,
     "expired-credentials": ExitCode.DENIED,
     "not-allowed": ExitCode.DENIED,
+    "reason-required": ExitCode.DENIED,
+    "signs-itself": ExitCode.DENIED,
     "user-revoked": ExitCode.DENIED,
     "no-such-endpoint": ExitCode.NOT_FOUND,
     "not-found": ExitCode.NOT_FOUND,

@@ -102,16 +102,25 @@ class ApiTokens:
         self._endpoint: str | None = None
 
     def target(self) -> Target:
-        """Look the database up in the API's list."""
+        """Look the database up in the API's list; a user of all clients has to get a token."""
+        user = self._listener.user
         with _translate(self._installation.aws):
-            listed = self._listed()
+            try:
+                listed = self._listed()
+            except NotFound:
+                if user is not None:  # the denial may say why it isn't listed
+                    login_token(self._installation, self._listener.database, self._options(user))
+                raise
             self.arn, self._endpoint = listed.arn, listed.endpoint
             name = str(listed.database["identifier"])
             engine = FAMILIES.get(str(listed.database.get("engine")))
             if engine is None:
                 raise NotFound(f"{name}: the API names an engine that this version does not know")
             host, port = listed.address
-        return Target(name, host, port, _ENGINES[engine], frozenset(listed.database["users"]))
+        target = Target(name, host, port, _ENGINES[engine], frozenset(listed.database["users"]))
+        if user is not None:
+            self.token(target, user)
+        return target
 
     def ready(self, target: Target, user: str) -> None:
         """Return no token: the API has to be asked for each."""
