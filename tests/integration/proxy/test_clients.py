@@ -9,10 +9,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+import mysql.connector
 import pytest
 
 from tests import node_packages
-from tests.integration.proxy.python_clients import CLIENTS, LENGTH, ROWS, expected, lines_of
+from tests.integration.proxy.python_clients import CLIENTS, LENGTH, ROWS, expected, lines_of, parameters
 from tests.integration.vending.token_servers import has_mysqlclient
 from tests.kinds import MYSQL_EXHAUSTIVE, needs_mysql
 from tests.mysql_client import write_mysql_client
@@ -208,6 +209,16 @@ def test_a_dump_is_taken(printed, kind, tmp_path):
         PATH=f"{write_mysql_client(tmp_path)}:{os.environ['PATH']}",
     )  # fmt: skip
     assert "CREATE TABLE `big`" in output
+
+
+@pytest.mark.parametrize("kind", ["mariadb", MYSQL_EXHAUSTIVE])
+def test_a_client_that_compresses_unasked_hears_it(printed, kind):
+    """mysql-connector-python compresses if it is asked to, whatever the server offers; others do without."""
+    place = parameters(printed(kind).url)
+    with pytest.raises(mysql.connector.Error, match="switch compression off"):
+        mysql.connector.connect(**place, use_pure=True, compress=True, connection_timeout=10)
+    command = f'{printed(kind).command} --compress -N -e "{WHO}"'
+    assert run("/bin/sh", "-c", command) == "app\n"
 
 
 # --- Frameworks ---

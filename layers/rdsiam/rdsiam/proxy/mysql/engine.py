@@ -8,7 +8,8 @@ from typing import Final
 from rdsiam.proxy.contracts import Client, Listener, Opened, Token, Upstream, UpstreamFailed
 from rdsiam.proxy.mysql.client_login import ClientLogin
 from rdsiam.proxy.mysql.commands import Commands
-from rdsiam.proxy.mysql.handshake import QUERY_ATTRIBUTES
+from rdsiam.proxy.mysql.compression import refuse_compressed
+from rdsiam.proxy.mysql.handshake import COMPRESSION, QUERY_ATTRIBUTES
 from rdsiam.proxy.mysql.idle import is_idle
 from rdsiam.proxy.mysql.packets import Malformed, error
 from rdsiam.proxy.mysql.server_login import NoTokenAsked, ServerLogin, ServerRefused
@@ -80,10 +81,11 @@ class MySQLEngine:
             raise
         attributes = login.response.capabilities & server.greeting.capabilities & QUERY_ATTRIBUTES
         peer = server.peer
+        inspect = Commands(bool(attributes)).inspect
         return Opened(
             peer,
             login.user,
-            Commands(bool(attributes)).inspect,
+            refuse_compressed(client.peer, inspect) if login.response.capabilities & COMPRESSION else inspect,
             idle=lambda: client.peer.silent or is_idle(peer.tail),
             answered=lambda: not peer.tail,
         )

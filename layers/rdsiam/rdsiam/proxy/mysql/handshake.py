@@ -8,6 +8,7 @@ from rdsiam.proxy.mysql.packets import Fields, Malformed, length_encoded
 
 __all__ = [
     "CLEARTEXT",
+    "COMPRESSION",
     "LOCAL_FILES",
     "NATIVE",
     "PROTOCOL_41",
@@ -28,7 +29,7 @@ CLEARTEXT: Final = "mysql_clear_password"
 #: Set by MySQL and its clients; without it, MariaDB has further capabilities.
 _MYSQL: Final = 1
 _WITH_DATABASE: Final = 1 << 3
-_COMPRESSION: Final = 1 << 5
+COMPRESSION: Final = 1 << 5
 LOCAL_FILES: Final = 1 << 7
 PROTOCOL_41: Final = 1 << 9
 TLS: Final = 1 << 11
@@ -41,7 +42,7 @@ QUERY_ATTRIBUTES: Final = 1 << 27
 _FACTORS: Final = 1 << 28
 _VERIFY: Final = 1 << 30
 #: What neither side may use: the proxy follows packets, logs in by itself, and has a TLS of its own on either side.
-_NOT_PASSED: Final = TLS | _COMPRESSION | _ZSTD | _FACTORS | _VERIFY
+_NOT_PASSED: Final = TLS | COMPRESSION | _ZSTD | _FACTORS | _VERIFY
 _NEEDED: Final = PROTOCOL_41 | _SCRAMBLE | _PLUGINS
 #: MariaDB's: several commands in one packet, which no server offers today.
 _SEVERAL_COMMANDS: Final = 1 << 1
