@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import re
 import secrets
 import socket
 import string
@@ -17,6 +18,7 @@ from localcloud.core.hosts import AddressRange, HostsFile
 
 logger = logging.getLogger(__name__)
 
+_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", re.ASCII)
 _CHARACTERS = string.ascii_lowercase + string.digits
 
 
@@ -52,6 +54,7 @@ class Names:
 
     def add(self, host: str) -> str:
         """Give a name an address of its own, and return that."""
+        _check(host)
         with self._lock:
             address = self._range.address()
             self._hosts[address] = host
@@ -60,6 +63,7 @@ class Names:
 
     def rename(self, address: str, host: str) -> None:
         """Give an address another name."""
+        _check(host)
         with self._lock:
             self._hosts[address] = host
             self._file.write(self._range.number, self._hosts)
@@ -73,6 +77,12 @@ class Names:
     def host_of(self, address: str) -> str:
         """Return the name of an address."""
         return self._hosts[address]
+
+
+def _check(host: str) -> None:
+    """Check that a name is one, before it becomes a line of a file that all programs of this machine read."""
+    if _NAME.fullmatch(host) is None:
+        raise ValueError(f"{host!r} is no name of a host")
 
 
 def port_at(address: str, port: int) -> int:

@@ -72,6 +72,7 @@ class ClusterCalls(Patch):
     def create_db_cluster(self, original: Any, backend: Any, kwargs: Any) -> Any:
         """Create a cluster, whose servers start in the background."""
         request = dict(kwargs.items())
+        backend._validate_db_identifier(request["db_cluster_identifier"])  # moto: any text
         if request["db_cluster_identifier"] in backend.clusters:
             raise RDSClientError("DBClusterAlreadyExistsFault", "DB Cluster already exists")
         refusals.check_port(request.get("port"))

@@ -53,6 +53,14 @@ def test_each_member_has_an_endpoint_and_the_cluster_has_two(databases, clusters
         assert member["IAMDatabaseAuthenticationEnabled"], "as the cluster's"
 
 
+@pytest.mark.parametrize("identifier", ["a\n127.0.0.1 b", "two words", "1st", "a--b"])
+def test_a_cluster_s_identifier_is_checked(databases, identifier):
+    with pytest.raises(ClientError, match="InvalidParameterValue"):
+        databases.make_cluster(identifier, "aurora-postgresql", members=0)
+    with pytest.raises(ClientError, match="DBClusterNotFound"):
+        databases.cluster(identifier)
+
+
 @pytest.mark.parametrize("engine", ENGINE_NAMES)
 def test_a_reader_follows_the_writer_and_cannot_be_written(databases, clusters, engine):
     cluster = databases.cluster(engine)

@@ -46,6 +46,17 @@ def test_a_renamed_address_has_one_name_and_a_removed_one_none(names, file):
     assert "new.example" not in file.read_text()
 
 
+@pytest.mark.parametrize("host", ["a b", "a\n1.1.1.1 b", "a#b", "", "-a", "A.example", "a.example\n", "\u0130.example"])
+def test_only_names_of_hosts_become_lines_of_the_file(names, file, host):
+    address = names.add("good.example")
+    before = file.read_text()
+    with pytest.raises(ValueError, match="is no name of a host"):
+        names.add(host)
+    with pytest.raises(ValueError, match="is no name of a host"):
+        names.rename(address, host)
+    assert file.read_text() == before
+
+
 def test_a_port_that_another_program_has_at_all_addresses_is_replaced_and_told(names, caplog):
     address = names.add("orders.example")
     with socket.create_server(("0.0.0.0", 0)) as other:  # noqa: S104
