@@ -633,6 +633,26 @@ def test_a_silent_server_ends_in_an_error(tls, monkeypatch, silent_after):
     assert answer.endswith(b"the database didn't answer in time")
 
 
+def test_a_connection_may_wait_for_its_turn_longer_than_a_server_for_its_greeting(tls, monkeypatch):
+    monkeypatch.setattr(engine_module, "_SERVER_LIMIT", 0.2)
+
+    class Busy(Server):
+        async def connect(self, address=None):
+            await asyncio.sleep(0.4)
+            return await super().connect(address)
+
+    async def main():
+        async with running(Busy(tls, iam_server())) as server:
+            session = await enter(server)
+            await session.wire.read()
+            session.wire.write(response())
+            assert await session.wire.read() == b"\x01\x03"
+            assert await session.wire.read() == OK
+            await session.login
+
+    run(main)
+
+
 def test_a_client_that_leaves_during_the_server_s_login_does_not_cut_it(tls):
     async def script(server, wire):
         wire.write(greeting())

@@ -58,8 +58,7 @@ class MySQLEngine:
         await _wait_for_silence(client)
         login = ClientLogin(client)
         with _told(login, upstream, client.listener):
-            async with asyncio.timeout(_SERVER_LIMIT):
-                server = await ServerLogin.reach(upstream)
+            server = await ServerLogin.reach(upstream, _SERVER_LIMIT)
         try:
             await _take_client(login, server)
             with _told(login, upstream, client.listener):
@@ -125,7 +124,7 @@ async def _get_token(login: ClientLogin, server: ServerLogin, upstream: Upstream
         token = await asking
     finally:
         asking.cancel()
-    server = await ServerLogin.reach(upstream)
+    server = await ServerLogin.reach(upstream, _SERVER_LIMIT)
     try:
         await server.start_tls(upstream, login.response)
     except BaseException:

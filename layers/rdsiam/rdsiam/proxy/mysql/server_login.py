@@ -55,9 +55,11 @@ class ServerLogin:
         self._awaited = True
 
     @classmethod
-    async def reach(cls, upstream: Upstream) -> Self:
+    async def reach(cls, upstream: Upstream, limit: float) -> Self:
         """Connect to a server, and read its greeting.
 
+        :param limit: seconds for the greeting; the connection has a limit of its own, and may wait for its turn.
+        :raises TimeoutError: no greeting came in time.
         :raises UpstreamFailed: no connection.
         :raises ServerRefused: the server sent an error in its place: too many connections, a blocked host.
         :raises Malformed: another protocol.
@@ -66,7 +68,8 @@ class ServerLogin:
         peer = await upstream.connect()
         try:
             packets = Packets(peer)
-            payload = await packets.read()
+            async with asyncio.timeout(limit):
+                payload = await packets.read()
             if payload[:1] == _ERROR:
                 raise ServerRefused(payload)
             return cls(peer, packets, Greeting.parse(payload))
