@@ -14,6 +14,7 @@ import psycopg
 import pytest
 
 from localcloud.core.certificates import Authority
+from localcloud.core.processes import loopback_addresses
 from rdsiam.proxy.postgres.engine import PostgresEngine
 from rdsiam.tokens import trust
 from tests.integration.proxy.postgres_proxy import StubUpstream, running_proxy
@@ -194,6 +195,23 @@ def test_psycopg_cancels_as_libpq_17_does(upstream, certificates, version):
         while len(engine._backends) and time.monotonic() < deadline:
             time.sleep(0.02)
         assert len(engine._backends) == 0, "keys of ended connections are forgotten"
+
+
+@pytest.mark.skipif("::1" not in loopback_addresses(), reason="the machine has one loopback address")
+def test_a_request_to_cancel_goes_to_the_address_of_its_connection(upstream):
+    """An endpoint with several addresses leads each connection to another one, as a cluster's reader endpoint does."""
+    port = upstream.addresses[0][1]
+    upstream.addresses = [("127.0.0.1", port), ("::1", port), ("127.0.0.1", port)]
+    with running_proxy(upstream) as proxy:
+        sessions = [psycopg.connect(dsn(proxy), autocommit=True) for _ in range(3)]
+        timer = threading.Timer(0.3, sessions[1].cancel_safe)
+        timer.start()
+        with pytest.raises(psycopg.errors.QueryCanceled):
+            sessions[1].execute("SELECT pg_sleep(60)")
+        timer.join()
+        for session in sessions:
+            session.close()
+    assert [host for host, _ in upstream.connected] == ["127.0.0.1", "::1", "127.0.0.1", "::1"]
 
 
 def test_psycopg_pipelines(upstream):
