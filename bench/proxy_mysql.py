@@ -21,7 +21,7 @@ from localcloud.databases.servers.server import ServerAddress
 USER, DATABASE = "app_service", "shop"
 #: Every token is accepted: judging it takes as long for all.
 TOKEN = "not-a-real-token&" * 64
-QUERY_ROUNDS, QUERIES = 40, 50
+QUERY_ROUNDS, QUERIES = 150, 50
 LOAD_ROUNDS, LOAD_ROWS = 3, 1_000_000
 #: Milliseconds that a query may take longer.
 MOST_ADDED = 0.3
