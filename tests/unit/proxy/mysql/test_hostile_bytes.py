@@ -79,7 +79,7 @@ def signature(outcome: Outcome) -> str:
     reason = outcome.reason
     if outcome.result == "failed" and "the database" not in reason:
         reason = "an error of the server, or of TLS"
-    return f"{outcome.result}: {re.sub(r'''[0-9]+|"[^"]*"|'.*'|app .*''', '…', reason)}"
+    return f"{outcome.result}: {re.sub(r'''[0-9]+|"[^"]*"|'.*'|(?<=doctor orders ).*''', '…', reason)}"
 
 
 @pytest.mark.parametrize("name", SEEDS)

@@ -509,6 +509,21 @@ def test_no_token_goes_to_a_server_that_asks_for_something_else(tls, asked):
     assert problem.code == "login"
 
 
+@pytest.mark.parametrize(
+    ("user", "written"), [("a b", "'a b'"), ("$(reboot)", "'$(reboot)'"), ("x;y", "'x;y'"), ("app", "app")]
+)
+def test_the_command_that_is_advised_can_be_pasted_whatever_the_user_is_called(tls, user, written):
+    async def main():
+        async with running(Server(tls, packets_server(greeting(), b"\xff\x15\x04#28000no"))) as server:
+            session = await enter(server)
+            await session.wire.read()
+            session.wire.write(response(user=user.encode()))
+            answer, _ = await failure(session, UpstreamFailed)
+            assert answer.decode(errors="replace").endswith(f"rdsiam doctor orders {written}")
+
+    run(main)
+
+
 def test_an_access_denied_before_the_token_was_asked_for_says_so(tls):
     answer, _, server = upstream_failure(tls, packets_server(greeting(), b"\xff\x15\x04#28000Access denied"))
     assert b"the database asks for no token" in answer

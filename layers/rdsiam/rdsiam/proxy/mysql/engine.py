@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import shlex
 from collections.abc import Iterator
 from typing import Final
 
@@ -170,7 +171,7 @@ def _sentence(problem: Exception, user: str, listener: Listener) -> tuple[tuple[
         case NoTokenAsked():
             return _DENIED, (
                 f"Access denied for user {user!r}: the database asks for no token, so there is no such user, or none "
-                f"with AWSAuthenticationPlugin; rdsiam doctor {listener.database} {user}"
+                f"with AWSAuthenticationPlugin; rdsiam doctor {listener.database} {shlex.quote(user)}"
             )
         case Malformed():
             return _CONNECTION_FAILURE, f"the database doesn't speak MySQL's protocol as expected: {problem}"
