@@ -16,8 +16,8 @@ from tests.integration.api_requests import get, post
 
 #: What a role needs besides `rds-db:connect` for `--local --endpoint` and `Login.to`, as docs/command.md says.
 DESCRIBE = ["rds:DescribeDBClusterEndpoints", "rds:DescribeDBClusters", "rds:DescribeDBInstances"]
-#: Endpoints that a client reaches here, and whether they lead to a reader; localcloud resolves no custom endpoint.
-REACHED = {"writer": False, "reader": True, "endpoints-1": False, "endpoints-2": True}
+#: Endpoints, and whether they lead to a reader.
+REACHED = {"writer": False, "reader": True, "shop-reports": True, "endpoints-1": False, "endpoints-2": True}
 
 
 @pytest.fixture(scope="module")
@@ -222,3 +222,15 @@ def test_the_token_of_a_proxy_s_endpoint_names_it_and_the_proxy_s_resource_id(ac
     assert done.stdout.startswith(f"{host}:5432/?Action=connect&DBUser=app&"), done.stderr
     answer = post(account, cluster.keys, {"database": proxy, "user": "app", "endpoint": "nothing"})
     assert "it has writer, reader and front-reads" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("local", [[], ["--local"]], ids=["API", "local"])
+def test_the_host_name_of_an_endpoint_leads_to_just_that_endpoint(account, cluster, run, local):
+    hosts = {name: vend(account, cluster, name)["host"] for name in REACHED}
+    for name, host in hosts.items():
+        done = run("psql", host, "-u", "app", *local, "-d", "shop", "--", "-XAtc", "SELECT pg_is_in_recovery()")
+        assert (done.stdout, done.returncode) == ("t\n" if REACHED[name] else "f\n", 0), done.stderr
+    done = run("doctor", hosts["reader"], "app", "--output", "json")
+    rows = {row["check"]: row for row in json.loads(done.stdout)}
+    assert hosts["reader"] in rows["port"]["detail"]
+    assert [rows[check]["state"] for check in ("name", "port", "TLS", "API", "login")] == ["OK"] * 5, rows

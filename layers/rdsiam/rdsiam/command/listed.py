@@ -9,7 +9,6 @@ from typing import Any
 from rdsiam.command.errors import Denied, NotFound, Usage
 from rdsiam.command.output import visible
 from rdsiam.errors import NoSuchEndpoint
-from rdsiam.tokens.endpoints import is_rds
 
 LIST_ENDPOINTS = "rdsiam ls --endpoints shows the endpoints that you may log in to"
 
@@ -65,8 +64,7 @@ def find(databases: Sequence[Mapping[str, Any]], name: str) -> Listed | None:
     for database in databases:
         for endpoint in database.get("endpoints") or []:
             if name == endpoint["host"].lower() or (endpoint["kind"] == "instance" and name == endpoint["name"]):
-                # A host name is never ambiguous, unless several endpoints are on one machine, as in localcloud.
-                return Listed(database, endpoint["host"] if is_rds(endpoint["host"]) else endpoint["name"])
+                return Listed(database, endpoint["host"])  # a name may be another endpoint's too, a host name never
     return None
 
 
