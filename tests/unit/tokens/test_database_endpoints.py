@@ -80,12 +80,11 @@ def test_an_unknown_endpoint_is_an_error_that_names_the_existing_ones_and_not_th
 
 @pytest.mark.parametrize("name", ["reader", f"shop.cluster-ro-{X}"])
 @pytest.mark.parametrize("others", [[], [member("shop-2", "shop", Endpoint=None, DBInstanceStatus="creating")]])
-def test_without_a_reader_in_use_the_reader_endpoint_would_lead_to_the_writer(name, others):
+def test_the_reader_endpoint_exists_without_a_reader_since_it_leads_to_the_writer_then(name, others):
     members = ["shop-1", *(each["DBInstanceIdentifier"] for each in others)]
     found = endpoints(cluster("shop", *members), member("shop-1", "shop"), *others)
-    assert names(found) == [("writer", "writer"), ("shop-1", "instance")]
-    with pytest.raises(NoSuchEndpoint, match="no reader, so RDS would lead its reader endpoint to the writer"):
-        found.choose(name)
+    assert names(found) == [("writer", "writer"), ("reader", "reader"), ("shop-1", "instance")]
+    assert found.choose(name).host == f"shop.cluster-ro-{X}"
 
 
 @pytest.mark.parametrize("status", ["creating", "deleting", "inactive"])
@@ -93,7 +92,7 @@ def test_a_custom_endpoint_that_leads_nowhere_is_left_out(status):
     found = endpoints(
         cluster("shop", "shop-1", custom=[custom("reports", "shop", Status=status)]), member("shop-1", "shop")
     )
-    assert names(found) == [("writer", "writer"), ("shop-1", "instance")]
+    assert names(found) == [("writer", "writer"), ("reader", "reader"), ("shop-1", "instance")]
 
 
 def test_an_endpoint_with_the_name_of_another_is_chosen_by_its_host_name():

@@ -103,11 +103,6 @@ class DatabaseEndpoints:
         reader = wanted == READER or ".cluster-ro-" in wanted
         if self.kind == "instance":
             return NoSuchEndpoint("an RDS instance has one endpoint, writer", _REPLICAS)
-        if self.kind == "cluster" and reader:
-            return NoSuchEndpoint(
-                f"the cluster has no reader, so RDS would lead its reader endpoint to the writer; {existing}",
-                "add a reader, or ask for the writer",
-            )
         if self.kind == "proxy" and reader:
             return NoSuchEndpoint(
                 f"the proxy has no read-only endpoint, or several; {existing}", "name the endpoint of the proxy"
@@ -217,7 +212,7 @@ def _of_cluster(
 ) -> Iterator[Endpoint]:
     """Yield a cluster's endpoints.
 
-    A secondary cluster has no writer. A reader endpoint without readers leads to the writer, so it is left out.
+    A secondary cluster has no writer. The reader endpoint leads to the writer while there is no reader.
     """
     port = int(cluster["Port"])
     members = cluster.get("DBClusterMembers") or []
@@ -225,7 +220,7 @@ def _of_cluster(
     existing = sorted(instances, key=lambda instance: str(instance["DBInstanceIdentifier"]))
     if writers and cluster.get("Endpoint"):
         yield _writer(cluster["Endpoint"], port)
-    if cluster.get("ReaderEndpoint") and any(each["DBInstanceIdentifier"] not in writers for each in existing):
+    if cluster.get("ReaderEndpoint") and existing:
         yield Endpoint(READER, "reader", cluster["ReaderEndpoint"], port)
     for endpoint in sorted(custom, key=lambda endpoint: str(endpoint["DBClusterEndpointIdentifier"])):
         if endpoint.get("Endpoint") and endpoint.get("Status") in _USABLE:
