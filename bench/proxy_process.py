@@ -18,7 +18,7 @@ from rdsiam.proxy.postgres.engine import PostgresEngine
 from rdsiam.proxy.running import run
 from rdsiam.proxy.server import Factory, Server
 from rdsiam.proxy.settings import Settings
-from rdsiam.proxy.sources import Target
+from rdsiam.proxy.token_sources import Target
 from rdsiam.proxy.upstream import DatabaseUpstream, Limits, Workers
 from rdsiam.signer import Credentials, TokenSigner
 

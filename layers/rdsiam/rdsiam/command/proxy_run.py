@@ -17,11 +17,11 @@ from rdsiam.command.output import Output, progress, visible
 from rdsiam.command.proxy_options import Asked
 from rdsiam.command.proxy_sources import LastingInstallation, source
 from rdsiam.proxy import logs, proxy_file
+from rdsiam.proxy.connection_strings import lines
 from rdsiam.proxy.contracts import Engine, EngineName, Listener, Upstream, UpstreamFailed
 from rdsiam.proxy.mysql.engine import MySQLEngine
 from rdsiam.proxy.network import Trust
 from rdsiam.proxy.postgres.engine import PostgresEngine
-from rdsiam.proxy.printed import lines
 from rdsiam.proxy.running import End, run
 from rdsiam.proxy.server import Factory, Server
 from rdsiam.proxy.settings import Settings, protection

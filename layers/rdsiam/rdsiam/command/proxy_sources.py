@@ -19,8 +19,8 @@ from rdsiam.command.login import LoginOptions, check_one_endpoint, login_token
 from rdsiam.command.renewing_aws import RenewingAws
 from rdsiam.errors import RdsiamError
 from rdsiam.proxy.contracts import EngineName, Listener, Token, UpstreamFailed
-from rdsiam.proxy.messages import failed, one_line
-from rdsiam.proxy.sources import Access, Target, TokenSource, UpstreamBusy
+from rdsiam.proxy.sentences import failed, one_line
+from rdsiam.proxy.token_sources import Access, Target, TokenSource, UpstreamBusy
 from rdsiam.signer import Credentials, TokenSigner
 
 #: Codes of denials that end access; others are answered by giving a reason, signing, or trying again.

@@ -10,8 +10,8 @@ from typing import TypeAlias
 
 from rdsiam.errors import InvalidRequest
 from rdsiam.proxy.contracts import UpstreamFailed
-from rdsiam.proxy.messages import failed
 from rdsiam.proxy.peer import Peer, PeerClosed
+from rdsiam.proxy.sentences import failed
 from rdsiam.tokens.trust import CA, ca_for
 
 __all__ = ["Names", "Trust", "connect", "start_tls"]

@@ -11,10 +11,10 @@ from typing import TypeVar
 from rdsiam.core.counts import counted
 from rdsiam.proxy import network
 from rdsiam.proxy.contracts import EngineName, Token, UpstreamFailed
-from rdsiam.proxy.messages import explained, failed
 from rdsiam.proxy.peer import Peer
 from rdsiam.proxy.rate import QueueFull, Rate
-from rdsiam.proxy.sources import Access, Target, TokenSource, UpstreamBusy
+from rdsiam.proxy.sentences import explained, failed
+from rdsiam.proxy.token_sources import Access, Target, TokenSource, UpstreamBusy
 
 __all__ = ["DatabaseUpstream", "Limits", "Workers"]
 

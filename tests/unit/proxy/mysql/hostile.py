@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rdsiam.proxy.contracts import Client, ClientRefused, Listener, Opened, UpstreamFailed
-from rdsiam.proxy.messages import one_line
 from rdsiam.proxy.mysql.engine import MySQLEngine
 from rdsiam.proxy.peer import LIMIT, Peer, PeerClosed
+from rdsiam.proxy.sentences import one_line
 from tests.unit.proxy.pipes import Cut, Pipe, connect
 from tests.unit.proxy.postgres.in_memory import TOKEN, Upstream, contexts
 

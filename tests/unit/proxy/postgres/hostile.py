@@ -9,7 +9,7 @@ from unittest import mock
 
 from rdsiam.proxy.contracts import Client, ClientRefused, Listener, UpstreamFailed
 from rdsiam.proxy.peer import LIMIT, PeerClosed
-from rdsiam.proxy.postgres import servers
+from rdsiam.proxy.postgres import server_login
 from rdsiam.proxy.postgres.engine import PostgresEngine
 from tests.unit.proxy.pipes import Cut, Pipe, connect
 from tests.unit.proxy.postgres.in_memory import SSL_REQUEST, TOKEN, Upstream, contexts
@@ -84,7 +84,7 @@ async def run_case(case: Case, tls: bool = True) -> Outcome:
     """Run a login until it has ended; if nothing more arrives anywhere, the server leaves, then the client."""
     with contextlib.ExitStack() as stack:
         if not tls:
-            stack.enter_context(mock.patch.object(servers, "_require_verified"))
+            stack.enter_context(mock.patch.object(server_login, "_require_verified"))
         return await _run(case, Upstream if tls else _WithoutTls)
 
 

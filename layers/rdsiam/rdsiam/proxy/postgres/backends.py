@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from rdsiam.proxy.contracts import Upstream
 from rdsiam.proxy.postgres.messages import KEY_LENGTHS, CancelRequest, Malformed, Message
-from rdsiam.proxy.postgres.servers import open_verified
+from rdsiam.proxy.postgres.server_login import open_verified
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 from rdsiam.proxy.contracts import Client, ClientRefused, Opened, Token, Upstream, UpstreamFailed
 from rdsiam.proxy.peer import Peer, PeerClosed
 from rdsiam.proxy.postgres.backends import Backends
-from rdsiam.proxy.postgres.clients import Refusal, admit, read_startup
+from rdsiam.proxy.postgres.client_login import Refusal, admit, read_startup
 from rdsiam.proxy.postgres.messages import Malformed, Startup, fatal
-from rdsiam.proxy.postgres.servers import ServerLogin, ServerRefused, verify
+from rdsiam.proxy.postgres.server_login import ServerLogin, ServerRefused, verify
 
 _T = TypeVar("_T")
 #: Code of rdsiam → SQLSTATE. All others are failures of the connection.

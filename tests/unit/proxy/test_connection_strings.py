@@ -6,8 +6,8 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
+from rdsiam.proxy.connection_strings import lines
 from rdsiam.proxy.contracts import Listener
-from rdsiam.proxy.printed import lines
 
 ODD = "a b@c:d/e?f#g%h'i\"j"
 

@@ -8,9 +8,9 @@ import pytest
 
 from rdsiam.proxy.connections import Connection
 from rdsiam.proxy.contracts import ClientRefused, Listener, UpstreamFailed
-from rdsiam.proxy.messages import explained
 from rdsiam.proxy.peer import PeerClosed
 from rdsiam.proxy.postgres.engine import PostgresEngine
+from rdsiam.proxy.sentences import explained
 from tests.unit.proxy.peers import run
 from tests.unit.proxy.postgres.in_memory import (
     ASK_CLEARTEXT,

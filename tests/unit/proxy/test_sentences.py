@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rdsiam.doctor.known_errors import KNOWN_ERRORS
-from rdsiam.proxy.messages import explained, failed, one_line
+from rdsiam.proxy.sentences import explained, failed, one_line
 from rdsiam.report.formatting import hidden
 
 TOKEN = (
