@@ -379,6 +379,57 @@ def test_access_is_asked_for_from_time_to_time_if_it_is_to_be_cut():
     assert "alice's entry is gone" in also
 
 
+def test_an_unexpected_error_does_not_end_cutting(monkeypatch, caplog):
+    async def main():
+        async with Site() as site:
+            bob = await site.client("bob")
+            ended, failures = site.upstream.ended, [RuntimeError("unexpected")]
+
+            async def fail_once(users):
+                if failures:
+                    raise failures.pop()
+                return await ended(users)
+
+            monkeypatch.setattr(site.upstream, "ended", fail_once)
+            site.upstream.over["bob"] = "bob is revoked"
+            site.server.settings = site.with_settings(cut=True, cut_interval=0.01)
+            cutting = asyncio.ensure_future(site.server.cut_ended())
+            answer = await bob.reader.readline()
+            cutting.cancel()
+            bob.close()
+            return answer.decode()
+
+    assert "bob is revoked" in run(main)
+    assert [record.__dict__.get("error") for record in caplog.records if record.levelname == "ERROR"] == [
+        "RuntimeError"
+    ]
+
+
+def test_an_unexpected_error_does_not_end_the_search_for_missing_databases(monkeypatch, caplog):
+    monkeypatch.setattr(server_module, "_FIND", 0.001)
+
+    async def main():
+        lost = StubUpstream(failing={"": LOST})
+        async with two(lost) as site:
+            failures = [RuntimeError("unexpected")]
+
+            async def fail_once():
+                if failures:
+                    raise failures.pop()
+                return frozenset()
+
+            monkeypatch.setattr(lost, "users", fail_once)
+            lost.failing.clear()
+            finding = asyncio.ensure_future(site.server.find_missing())
+            while site.server.missing:
+                await asyncio.sleep(0)
+            finding.cancel()
+            return databases(site)
+
+    assert run(main) == ["good", "lost"]
+    assert "RuntimeError" in [record.__dict__.get("error") for record in caplog.records]
+
+
 def test_cutting_needs_an_api():
     async def main():
         site = Site(Settings((Listener("orders", host=LOCAL, port=0),), cut=True))

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,13 +12,12 @@ from rdsiam.proxy.contracts import (
     Client,
     ClientRefused,
     Engine,
-    EngineName,
     Listener,
     Opened,
-    Token,
     Upstream,
     UpstreamFailed,
 )
+from rdsiam.proxy.login_attempt import LoginAttempt
 from rdsiam.proxy.metrics import Metrics
 from rdsiam.proxy.peer import Peer, PeerClosed
 from rdsiam.proxy.settings import Protection, address
@@ -123,7 +122,6 @@ class Service:
             peer.abort()
             return
         self._gate.open += 1
-        keep_alive(peer.transport.get_extra_info("socket"))
         task = asyncio.get_running_loop().create_task(self._serve(peer))
         self._tasks[task] = peer
         task.add_done_callback(self._done)
@@ -209,9 +207,10 @@ class Service:
 
     async def _serve(self, peer: Peer) -> None:
         start = time.monotonic()
-        attempt = _Attempt(self.upstream, self._gate.refusal(), self._note)
+        attempt = LoginAttempt(self.upstream, self._gate.refusal(), self._note)
         code = "unexpected"
         try:
+            keep_alive(peer.transport.get_extra_info("socket"))
             client = Client(peer, self.listener, self.protection.secret, self.protection.tls, self._tls_required)
             opened, code = await self._login(client, attempt)
             if opened is not None:
@@ -233,7 +232,7 @@ class Service:
         """TLS is required wherever it is offered, but for unix sockets."""
         return self.protection.tls is not None and self.listener.socket is None
 
-    async def _login(self, client: Client, attempt: "_Attempt") -> tuple[Opened | None, str]:
+    async def _login(self, client: Client, attempt: LoginAttempt) -> tuple[Opened | None, str]:
         """Return the login, or None, and the code of what became of it."""
         message = f"the login took longer than {self._gate.login_timeout:g} s; see the proxy's log"
         try:
@@ -264,7 +263,7 @@ class Service:
         except PeerClosed:
             return  # nobody is there to be told
 
-    def _log_failure(self, attempt: "_Attempt", code: str, reason: str) -> None:
+    def _log_failure(self, attempt: LoginAttempt, code: str, reason: str) -> None:
         self._metrics.failed(self.labels, code)
         logger.warning("login failed", extra={**self.labels, "user": attempt.user, "code": code, "reason": reason})
 
@@ -287,66 +286,3 @@ class Service:
             seconds = round(time.monotonic() - connection.since, 3)
             extra: dict[str, Any] = {**self.labels, "user": opened.user, "seconds": seconds, **moved}
             logger.info("connection closed", extra=extra)
-
-
-class _Attempt:
-    """The upstream for one login: remembers what has to be closed if it fails, and the user for the log.
-
-    :param refusal: is raised instead of a connection or a token; the client gets it as any other failure.
-    :param note: gets why there was no token, or None if there was one.
-    """
-
-    def __init__(
-        self, upstream: Upstream, refusal: UpstreamFailed | None, note: Callable[[UpstreamFailed | None], None]
-    ) -> None:
-        self._upstream = upstream
-        self._refusal = refusal
-        self._note = note
-        self.peers: set[Peer] = set()
-        self.user = ""
-
-    def abort(self) -> None:
-        """Close the upstream connections of a login that failed."""
-        for peer in self.peers:
-            peer.abort()
-
-    async def engine(self) -> EngineName:
-        return await self._upstream.engine()
-
-    async def users(self) -> frozenset[str]:
-        self._check()
-        return await self._upstream.users()
-
-    async def token(self, user: str) -> Token:
-        self.user = user
-        self._check()
-        try:
-            token = await self._upstream.token(user)
-        except UpstreamFailed as failure:
-            self._note(failure)
-            raise
-        self._note(None)
-        return token
-
-    async def connect(self, address: tuple[str, int] | None = None) -> Peer:
-        if address is None:
-            self._check()
-        peer = await self._upstream.connect(address)
-        self.peers.add(peer)
-        return peer
-
-    def address_of(self, peer: Peer) -> tuple[str, int]:
-        return self._upstream.address_of(peer)
-
-    async def start_tls(self, peer: Peer) -> None:
-        await self._upstream.start_tls(peer)
-
-    def explain(self, message: str) -> str:
-        return self._upstream.explain(message)
-
-    async def ended(self, users: Collection[str]) -> Mapping[str, str]:
-        return await self._upstream.ended(users)
-
-    def _check(self) -> None:
-        if self._refusal is not None:
-            raise self._refusal

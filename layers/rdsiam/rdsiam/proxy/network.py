@@ -12,14 +12,13 @@ from rdsiam.errors import InvalidRequest
 from rdsiam.proxy.contracts import UpstreamFailed
 from rdsiam.proxy.peer import Peer, PeerClosed
 from rdsiam.proxy.sentences import failed
+from rdsiam.proxy.sockets import keep_alive
 from rdsiam.tokens.trust import CA, ca_for
 
 __all__ = ["Names", "Trust", "connect", "start_tls"]
 
 #: IP address and port.
 Address: TypeAlias = tuple[str, int]
-#: Seconds of silence until a connection is probed, between probes, and the number of probes.
-_KEEPALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 6}
 #: The least time, in seconds, for one of several addresses.
 _LEAST = 2.0
 _DOCTOR = "rdsiam doctor checks the way to the database"
@@ -84,18 +83,10 @@ async def connect(addresses: list[Address], host: str, seconds: float) -> Peer:
         except OSError as error:
             problem = f"{ip}: {error.strerror or error}"
         else:
-            _keep_alive(peer)
+            keep_alive(peer.transport.get_extra_info("socket"))
             return peer
     remedy = f"see whether the database is available and its security group admits this machine; {_DOCTOR}"
     raise failed(f"{host}: no connection ({problem})", remedy, "port")
-
-
-def _keep_alive(peer: Peer) -> None:
-    connection = peer.transport.get_extra_info("socket")
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in _KEEPALIVE.items():
-        if hasattr(socket, name):  # macOS has others
-            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 class Trust:

@@ -10,7 +10,7 @@ from http import HTTPStatus
 from typing import Any
 
 from rdsiam.errors import RdsiamError
-from rdsiam.proxy import health, metrics, sockets
+from rdsiam.proxy import health, metrics, sockets, tasks
 from rdsiam.proxy.contracts import UpstreamFailed
 from rdsiam.proxy.notify import READY, RELOADING, STOPPING, notify
 from rdsiam.proxy.server import Server
@@ -62,7 +62,7 @@ async def run(server: Server, load: Callable[[], Settings | None], started: Call
         return await _drain(server, number, signals)
     finally:
         for task in background:
-            task.cancel()
+            await tasks.end(task)
         if not serving.cancelled() and serving.done() and serving.exception() is None:
             for pages in serving.result():
                 pages.close()

@@ -121,6 +121,9 @@ class Server:
                 await self._change(self.settings, before.__contains__)
             except (RdsiamError, UpstreamFailed) as error:
                 logger.error("a missing database can't be served", extra={"reason": str(error)})
+            except Exception as error:  # the next look may succeed
+                extra = {"error": type(error).__name__}
+                logger.error("a missing database can't be served", extra=extra, exc_info=error)
             found = [each for each in self.listening if each.asked in before]
             for each in found:
                 logger.info("listening", extra={"listeners": [each.service.labels["listener"]]})
@@ -271,6 +274,9 @@ class Server:
                 except UpstreamFailed as failure:
                     extra = {**service.labels, "code": failure.code, "reason": str(failure)}
                     logger.warning("whether access has ended can't be known", extra=extra)
+                except Exception as error:  # other connections have to be cut all the same
+                    extra = {**service.labels, "error": type(error).__name__}
+                    logger.error("connections can't be cut", extra=extra, exc_info=error)
 
     def samples(self) -> Samples:
         """Return the present state, for metrics."""

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterator
 from typing import Final
 
+from rdsiam.proxy import tasks
 from rdsiam.proxy.contracts import Client, Listener, Opened, Token, Upstream, UpstreamFailed
 from rdsiam.proxy.mysql.client_login import ClientLogin
 from rdsiam.proxy.mysql.commands import Commands
@@ -58,11 +59,11 @@ class MySQLEngine:
         """Take a client's login, log in upstream, and tell the client; see `Engine.login`."""
         await _wait_for_silence(client)
         login = ClientLogin(client)
-        with _told(login, upstream, client.listener):
+        with _translate_errors(login, upstream, client.listener):
             server = await ServerLogin.reach(upstream, _SERVER_LIMIT)
         try:
             await _take_client(login, server)
-            with _told(login, upstream, client.listener):
+            with _translate_errors(login, upstream, client.listener):
                 await server.start_tls(upstream, login.response)
                 server, token = await _get_token(login, server, upstream)
                 async with asyncio.timeout(_SERVER_LIMIT):
@@ -124,7 +125,7 @@ async def _get_token(login: ClientLogin, server: ServerLogin, upstream: Upstream
         await server.give_up()
         token = await asking
     finally:
-        asking.cancel()
+        await tasks.end(asking)
     server = await ServerLogin.reach(upstream, _SERVER_LIMIT)
     try:
         await server.start_tls(upstream, login.response)
@@ -144,7 +145,7 @@ async def _take_client(login: ClientLogin, server: ServerLogin) -> None:
 
 
 @contextlib.contextmanager
-def _told(login: ClientLogin, upstream: Upstream, listener: Listener) -> Iterator[None]:
+def _translate_errors(login: ClientLogin, upstream: Upstream, listener: Listener) -> Iterator[None]:
     """Tell the client what the database, or rdsiam, refuses.
 
     :raises UpstreamFailed: that happened.

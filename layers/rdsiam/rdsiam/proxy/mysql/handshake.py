@@ -17,7 +17,6 @@ __all__ = [
     "TLS",
     "Greeting",
     "Response",
-    "tls_request",
 ]
 
 #: Plugins of authentication: two of passwords, and the one that a token is sent by.
@@ -218,18 +217,14 @@ class Response:
         database = self.database + b"\0" if self.capabilities & _WITH_DATABASE else b""
         attributes = length_encoded(self.attributes) if self.capabilities & _ATTRIBUTES else b""
         return b"".join((
-            self._beginning(), self.user, b"\0", bytes((len(self.answer),)), self.answer, database,
+            self.tls_request(), self.user, b"\0", bytes((len(self.answer),)), self.answer, database,
             self.plugin.encode(), b"\0", attributes,
         ))  # fmt: skip
 
-    def _beginning(self) -> bytes:
+    def tls_request(self) -> bytes:
+        """Return the beginning of the response as bytes: the request for TLS that goes before it."""
         return (
             struct.pack("<IIB", self.capabilities, self.largest, self.charset)
             + self.reserved
             + struct.pack("<I", self.further)
         )
-
-
-def tls_request(response: Response) -> bytes:
-    """Return the request for TLS that goes before a response."""
-    return response._beginning()

@@ -6,7 +6,7 @@ import secrets
 from typing import Final, Self
 
 from rdsiam.proxy.contracts import Token, Upstream
-from rdsiam.proxy.mysql.handshake import CLEARTEXT, NATIVE, PROTOCOL_41, SHA2, TLS, Greeting, Response, tls_request
+from rdsiam.proxy.mysql.handshake import CLEARTEXT, NATIVE, PROTOCOL_41, SHA2, TLS, Greeting, Response
 from rdsiam.proxy.mysql.packets import Fields, Malformed, Packets, message_of
 from rdsiam.proxy.peer import Peer, PeerClosed
 
@@ -86,7 +86,7 @@ class ServerLogin:
         if not self.greeting.capabilities & TLS:
             raise Malformed("the server offers no TLS, so it gets no token")
         self._response, self._awaited = response, False
-        self._packets.write(tls_request(response.for_server(self.greeting, "", b"")))
+        self._packets.write(response.for_server(self.greeting, "", b"").tls_request())
         await upstream.start_tls(self.peer)
         self._awaited = True
 

@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+from rdsiam.proxy import tasks
 from rdsiam.proxy.contracts import Client, ClientRefused, Opened, Token, Upstream, UpstreamFailed
 from rdsiam.proxy.peer import Peer, PeerClosed
 from rdsiam.proxy.postgres.backends import Backends
@@ -116,8 +117,8 @@ async def _while_connected(peer: Peer, work: Coroutine[Any, Any, _T]) -> _T:
             raise PeerClosed
         return task.result()
     finally:
-        await _end(gone)
-        await _end(task)
+        await tasks.end(gone)
+        await tasks.end(task)
 
 
 async def _unless_failed(token: "asyncio.Future[Token]", work: Coroutine[Any, Any, _T]) -> _T:
@@ -130,16 +131,8 @@ async def _unless_failed(token: "asyncio.Future[Token]", work: Coroutine[Any, An
             token.result()
         return await task
     finally:
-        await _end(task)
-        await _end(token)
-
-
-async def _end(future: "asyncio.Future[Any]") -> None:
-    """Cancel a task that still runs, and wait until it has cleaned up; its result was taken, or is not needed."""
-    future.cancel()
-    await asyncio.wait({future})
-    if not future.cancelled():
-        future.exception()
+        await tasks.end(task)
+        await tasks.end(token)
 
 
 def _end_with(peer: Peer, response: bytes) -> None:
