@@ -1,5 +1,8 @@
 """VendFunction: POST /tokens. It reaches no database and no secret, and IAM also decides what it may sign."""
 
+from rdsiam.core import cold_start  # before all others, whose loading it speeds up
+
+# isort: split
 import os
 from dataclasses import asdict
 from functools import cache
@@ -25,6 +28,8 @@ from rdsiam.state.decisions import Decisions
 from rdsiam.state.inventory import Inventory
 from rdsiam.tokens.database_endpoints import DatabaseEndpoints, describe
 from rdsiam.vending.flow import CaUrls, Stores, Vending
+
+cold_start.loaded()
 
 #: Code of a problem → its detail; for other codes the error's message.
 _DETAILS = {
