@@ -221,6 +221,22 @@ def test_a_change_of_the_user_is_refused_and_the_connection_goes_on(proxy, drive
     connection.close()
 
 
+@pytest.mark.parametrize("padding", [200_000, pytest.param(17 * MIB, marks=pytest.mark.exhaustive)])
+def test_a_long_change_of_the_user_is_refused_as_a_short_one_is(proxy, padding):
+    """Servers take it, whatever is behind the names."""
+    with connect(proxy) as connection:
+        rest, number, sent = b"\x11human\0\0\0\x2d\0mysql_native_password\0" + bytes(padding), 0, b""
+        while rest:
+            part, rest = rest[:0xFFFFFF], rest[0xFFFFFF:]
+            sent += len(part).to_bytes(3, "little") + bytes((number,)) + part
+            number += 1
+        connection._write_bytes(sent)
+        connection._next_seq_id = 1
+        with pytest.raises(pymysql.OperationalError, match=r"1045.*rdsiam proxy keeps the user"):
+            connection._read_packet()
+        assert ask(connection, "SELECT CURRENT_USER()") == (("app@%",),)
+
+
 def test_a_session_can_be_reset(proxy):
     connection = mysql.connector.connect(host="127.0.0.1", port=proxy.port, user="app", database="shop")
     cursor = connection.cursor()

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from rdsiam.proxy.tls import Tls
 
-__all__ = ["LIMIT", "LINGER", "Peer", "PeerClosed"]
+__all__ = ["LIMIT", "LINGER", "TAIL", "Peer", "PeerClosed"]
 
 #: Bytes that a peer buffers at most during a login; then it is not read until they are taken.
 LIMIT = 256 * 1024
@@ -16,7 +16,7 @@ _HIGH, _LOW = 256 * 1024, 64 * 1024
 #: Seconds in which a closed peer has to take some of what was written to it.
 LINGER = 30.0
 #: Bytes of a tail: more than an ordinary packet has that ends an answer.
-_TAIL = 64
+TAIL = 64
 #: Bytes that are read at once.
 _CHUNK = 256 * 1024
 
@@ -219,7 +219,7 @@ class Peer(asyncio.BufferedProtocol):
         if not data or transport is None or transport.is_closing():
             return
         self.forwarded += len(data)
-        self.tail, other.tail = data[-_TAIL:], b""
+        self.tail, other.tail = data[-TAIL:], b""
         transport.write(data if other._tls is None else other._tls.encrypt(data))
 
     def _end_other(self) -> None:

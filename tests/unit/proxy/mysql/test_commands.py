@@ -15,9 +15,12 @@ def packet(payload, sequence=0):
     return len(payload).to_bytes(3, "little") + bytes((sequence,)) + payload
 
 
-def pass_on(data, cuts=(), attributes=False):
-    """Return what becomes of bytes that come in pieces."""
-    commands = Commands(attributes)
+def pass_on(data, cuts=(), attributes=False, file=True):
+    """Return what becomes of bytes that come in pieces.
+
+    :param file: the server may have asked for a file.
+    """
+    commands = Commands(attributes, lambda: file)
     edges = [0, *sorted(cuts), len(data)]
     return b"".join(commands.inspect(data[a:b]) for a, b in itertools.pairwise(edges))
 
@@ -117,12 +120,12 @@ def test_a_file_after_very_many_results_begins_with_the_number_0():
 
 
 def test_bytes_of_one_packet_pass_without_being_copied():
-    commands = Commands(False)
+    commands = Commands(False, lambda: True)
     commands.inspect(packet(b"\x03" + b"x" * 100_000)[:1000])
     piece = b"y" * 50_000
     assert commands.inspect(piece) is piece
     whole = packet(b"\x03SELECT 1")
-    assert Commands(False).inspect(whole) is whole
+    assert Commands(False, lambda: True).inspect(whole) is whole
 
 
 @given(st.binary(max_size=300), st.lists(st.integers(0, 300), max_size=6))
@@ -136,10 +139,47 @@ def test_any_bytes_in_any_pieces_are_passed_in_order_and_little_is_held(data, cu
 
 
 def test_what_is_held_is_bounded():
-    commands = Commands(False)
+    commands = Commands(False, lambda: True)
     start = packet(b"\x11bob\0\0" + b"x" * 100_000)
     passed = sum(len(commands.inspect(piece)) for piece in (start[:5], start[5:50_000]))
     assert passed == 0
-    longer = packet(b"\x11bob\0\0" + b"x" * 200_000)
-    commands = Commands(False)
+    longer = packet(b"\x11bob\n\0\0" + b"x" * 200_000)
+    commands = Commands(False, lambda: True)
     assert commands.inspect(longer[:70_000]) == longer[:70_000]
+    assert pass_on(longer[:10], file=False) == refusal()
+
+
+#: Names that only a file would have, if it could begin here.
+ODD = {
+    "an odd plugin": b"\x11bob\0\0\0\x2d\0a plugin",
+    "an odd user": b"\x11b\tb\0\0\0\x2d\0mysql_native_password",
+    "an odd schema": b"\x11bob\0\0a\tb\0\x2d\0mysql_native_password",
+    "a long name": b"\x11" + b"b" * 200_000 + b"\0\0\0",
+    "half a character set": b"\x11bob\0\0\0\x2d",
+    "nothing": b"\x11",
+}
+
+
+@pytest.mark.parametrize("change", ODD.values(), ids=ODD)
+def test_a_change_of_the_user_is_refused_whatever_its_form_where_no_file_can_begin(change):
+    data = packet(b"\x03SELECT 1") + packet(change) + packet(b"\x0e")
+    assert pass_on(data, file=False) == data.replace(packet(change), refusal())
+    assert pass_on(data, range(0, len(data), 1 + len(data) // 50), file=False) == data.replace(
+        packet(change), refusal()
+    )
+
+
+@pytest.mark.parametrize("file", [False, True])
+@pytest.mark.parametrize("padding", [0, 65_000, 131_072, 200_000, 0xFFFFFF - len(CHANGE), 2**24 + 5, 2 * 2**24])
+def test_a_change_of_the_user_is_refused_however_long_it_is(file, padding):
+    """Servers ignore what is behind the names."""
+    rest = CHANGE + bytes(padding)
+    change, number, part = b"", 0, bytes(0xFFFFFF)
+    while len(part) == 0xFFFFFF:
+        part, rest = rest[:0xFFFFFF], rest[0xFFFFFF:]
+        change += packet(part, number)
+        number += 1
+    data = packet(b"\x03SELECT 1") + change + packet(b"\x0e") + packet(CHANGE)
+    expected = packet(b"\x03SELECT 1") + refusal() + packet(b"\x0e") + refusal()
+    for cuts in [(), range(0, len(data), 70_001), (13, 14, 20, len(data) - len(CHANGE) - 9)]:
+        assert pass_on(data, cuts, file=file) == expected

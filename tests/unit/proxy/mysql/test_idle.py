@@ -2,7 +2,7 @@
 
 import pytest
 
-from rdsiam.proxy.mysql.idle import is_idle
+from rdsiam.proxy.mysql.idle import file_may_begin, is_idle
 
 AUTOCOMMIT, IN_TRANSACTION, MORE = 0x0002, 0x0001, 0x0008
 
@@ -53,3 +53,24 @@ def test_a_client_that_has_its_whole_answer_is_idle(answer, before):
 @pytest.mark.parametrize("answer", BUSY.values(), ids=BUSY)
 def test_a_client_in_a_statement_or_transaction_is_busy(answer, before):
     assert not is_idle((before + answer)[-64:])
+
+
+ROWS = b"".join(packet(b"\x01\x31", number) for number in range(20))
+
+
+@pytest.mark.parametrize(
+    ("answer", "may"),
+    [
+        (packet(b"\xfb/tmp/lines", 255), True),
+        (packet(b"\x01\x31", 254) + packet(b"\xfb/tmp/lines", 255), True),
+        (packet(b"\xfb/tmp/" + b"l" * 300, 255), True),
+        (packet(b"\xfb/tmp/lines", 1), False),
+        (b"", False),
+        (ok(AUTOCOMMIT), False),
+        (packet(b"\xff\x15\x04#28000denied"), False),
+        (ROWS + eof(AUTOCOMMIT), False),
+        (ROWS + ok(AUTOCOMMIT, kind=0xFE), False),
+    ],
+)
+def test_a_file_may_begin_at_number_0_only_if_the_server_has_asked_for_it(answer, may):
+    assert file_may_begin(answer[-64:]) is may

@@ -12,7 +12,7 @@ from rdsiam.proxy.mysql.client_login import ClientLogin
 from rdsiam.proxy.mysql.commands import Commands
 from rdsiam.proxy.mysql.compression import refuse_compressed
 from rdsiam.proxy.mysql.handshake import COMPRESSION, QUERY_ATTRIBUTES
-from rdsiam.proxy.mysql.idle import is_idle
+from rdsiam.proxy.mysql.idle import file_may_begin, is_idle
 from rdsiam.proxy.mysql.packets import Malformed, error
 from rdsiam.proxy.mysql.server_login import NoTokenAsked, ServerLogin, ServerRefused
 from rdsiam.proxy.peer import PeerClosed
@@ -82,7 +82,7 @@ class MySQLEngine:
             raise
         attributes = login.response.capabilities & server.greeting.capabilities & QUERY_ATTRIBUTES
         peer = server.peer
-        inspect = Commands(bool(attributes)).inspect
+        inspect = Commands(bool(attributes), lambda: file_may_begin(peer.tail)).inspect
         return Opened(
             peer,
             login.user,
