@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -76,7 +77,8 @@ class Connection:
         between = self.opened.idle() or self.opened.answered()
         self.opened.upstream.abort()
         if between:
-            self.client.write(self.engine.failed(message, code))
+            with suppress(PeerClosed):  # it has gone, and the database has not taken yet what it sent
+                self.client.write(self.engine.failed(message, code))
         self.client.close()
 
     def abort(self) -> None:
@@ -258,10 +260,8 @@ class Service:
         return None, code
 
     def _tell(self, peer: Peer, message: str, code: str) -> None:
-        try:
+        with suppress(PeerClosed):  # nobody is there to be told
             peer.write(self.engine.failed(message, code))
-        except PeerClosed:
-            return  # nobody is there to be told
 
     def _log_failure(self, attempt: LoginAttempt, code: str, reason: str) -> None:
         self._metrics.failed(self.labels, code)
