@@ -1,10 +1,14 @@
 """The proxy over real sockets, with stubs of the engine and the database: limits, changes while it runs, the end."""
 
 import asyncio
+import fcntl
 import logging
+import os
 import resource
 import socket
 import stat
+import struct
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -356,6 +360,86 @@ def test_connections_of_users_whose_access_has_ended_are_cut():
     run(main)
 
 
+class DeafSite(Site):
+    """A proxy whose database reads nothing."""
+
+    @asynccontextmanager
+    async def echo(self):
+        with socket.socket() as listening:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            listening.bind((LOCAL, 0))
+            listening.listen()
+            self.upstream.port = listening.getsockname()[1]
+            yield
+
+    async def gone(self, user: str) -> None:
+        """Let a client leave, while bytes of it wait for the database."""
+        client = await self.client(user)
+        upstream = self.upstream.peers[-1].transport
+        while upstream.get_write_buffer_size() < 50_000:
+            client.writer.write(b"x" * 20_000)
+            await asyncio.sleep(0.001)
+        reset = struct.pack("ii", 1, 0)
+        client.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
+        client.close()
+        await asyncio.sleep(0.05)
+        assert self.server.listening[0].service.connections
+
+
+def test_a_client_that_has_gone_keeps_no_other_from_being_cut():
+    async def main():
+        async with DeafSite() as site:
+            await site.gone("bob")
+            alice = await site.client("alice")
+            site.upstream.over |= {"bob": "bob is revoked", "alice": "alice is revoked"}
+            site.server.settings = site.with_settings(cut=True, cut_interval=0.01)
+            cutting = asyncio.ensure_future(site.server.cut_ended())
+            assert b"alice is revoked" in await asyncio.wait_for(alice.reader.readline(), 5)
+            assert not cutting.done()
+            cutting.cancel()
+            alice.close()
+
+    run(main)
+
+
+def test_a_client_that_has_gone_keeps_no_other_from_being_told_of_the_end():
+    async def main():
+        async with DeafSite(Settings((Listener("orders", host=LOCAL, port=0),), drain_timeout=0.02)) as site:
+            await site.gone("bob")
+            alice = await site.client("alice")
+            assert await site.server.drain() is False
+            assert (await alice.reader.readline()).startswith(b"error: shutting-down: ")
+            alice.close()
+
+    run(main)
+
+
+def test_an_error_at_one_database_keeps_no_other_from_being_cut(caplog):
+    class Broken(StubUpstream):
+        async def ended(self, users):
+            if users:
+                raise RuntimeError("bytes")
+            return {}
+
+    async def main():
+        broken, sound = Broken(), StubUpstream()
+        listeners = (Listener("broken", host=LOCAL, port=0), Listener("sound", host=LOCAL, port=0))
+        async with Site(Settings(listeners), lambda each: broken if each.database == "broken" else sound) as site:
+            broken.port = sound.port = site.upstream.port
+            first = await site.client("bob")
+            second = await site.client("bob", site.server.listening[1].listener.port or 0)
+            sound.over["bob"] = "bob is revoked"
+            site.server.settings = site.with_settings(cut=True, cut_interval=0.01)
+            cutting = asyncio.ensure_future(site.server.cut_ended())
+            assert b"bob is revoked" in await asyncio.wait_for(second.reader.readline(), 5)
+            cutting.cancel()
+            for client in (first, second):
+                client.close()
+
+    run(main)
+    assert "connections can't be cut" in caplog.text
+
+
 def test_access_is_asked_for_from_time_to_time_if_it_is_to_be_cut():
     async def main():
         async with Site() as site:
@@ -513,6 +597,46 @@ def test_a_file_that_is_no_socket_is_left_alone(tmp_path):
 
     run(main)
     assert path.read_text() == "precious"
+
+
+def test_whoever_locks_the_folder_of_a_unix_socket_stops_neither_start_nor_end(tmp_path, caplog):
+    """Everyone can who may read it."""
+    path = tmp_path / ".s.PGSQL.5432"
+    site = Site(Settings((Listener("orders", socket=path),)))
+    folder = os.open(tmp_path, os.O_RDONLY)
+
+    async def main():
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        with pytest.raises(ListenFailed, match="is locked by another program"):
+            async with site:
+                pass
+        fcntl.flock(folder, fcntl.LOCK_UN)
+        async with site:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            assert await site.server.drain() is True
+
+    run(main)
+    os.close(folder)
+    assert path.exists()
+    assert "can't be removed" in caplog.text
+
+
+@pytest.mark.parametrize("instead", ["nothing", "a file", "no folder"])
+def test_a_proxy_ends_well_whatever_became_of_its_unix_socket(tmp_path, instead):
+    path = tmp_path / "folder" / ".s.PGSQL.5432"
+    path.parent.mkdir()
+
+    async def main():
+        async with Site(Settings((Listener("orders", socket=path),))) as site:
+            path.unlink()
+            if instead == "a file":
+                path.write_text("precious")
+            elif instead == "no folder":
+                path.parent.rmdir()
+            assert await site.server.drain() is True
+
+    run(main)
+    assert path.exists() is (instead == "a file")
 
 
 @pytest.mark.parametrize("name", ["proxy.sock", ".s.PGSQL.", ".s.PGSQL.0", ".s.PGSQL.5432.lock", "s.PGSQL.5432"])

@@ -120,7 +120,7 @@ def parse(text: str, path: Path) -> Settings:
     """
     try:
         document = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits is no TOMLDecodeError
         raise ProxySettingsInvalid([f"no TOML: {error}"], str(path)) from None
     lines = _Lines.of(text)
     databases = document.pop("database", [])

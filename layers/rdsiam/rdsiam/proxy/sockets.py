@@ -8,6 +8,7 @@ import os
 import resource
 import socket
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,8 @@ _BACKLOG = 1024
 _FILES = 400
 #: Seconds without bytes before a connection is probed, between probes, and the number of probes that may be lost.
 _KEEPALIVE = (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4))
+#: Seconds in which other proxies have replaced their sockets in a folder.
+_LOCK = 0.5
 #: Errors of a machine without IPv6.
 _NO_ADDRESS = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
 
@@ -85,15 +88,17 @@ def allow(connections: int) -> None:
 
 
 def remove(listening: socket.socket) -> None:
-    """Close a listening socket; the file of a unix socket is removed if it is still this one's."""
+    """Close a listening socket; the file of a unix socket is removed if it is still this one's and that is possible."""
     if listening.family == socket.AF_UNIX:
         path = Path(listening.getsockname())
-        with _locked(path):
-            listening.close()
-            # A file that another process has put there since then accepts connections.
-            if _is_stale(path):
-                path.unlink(missing_ok=True)
-        return
+        try:
+            with _locked(path):
+                listening.close()
+                # A file that another process has put there since then accepts connections.
+                if _is_stale(path):
+                    path.unlink(missing_ok=True)
+        except (OSError, ListenFailed) as error:
+            logger.warning("the file of a unix socket can't be removed", extra={"reason": f"{path}: {error}"})
     listening.close()
 
 
@@ -164,10 +169,23 @@ def _is_stale(path: Path) -> bool:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Keep other proxies from replacing a socket in this folder at the same time."""
+    """Keep other proxies from replacing a socket in this folder at the same time.
+
+    :raises ListenFailed: another program keeps the lock, as everyone can who may read the folder.
+    """
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
+        until = time.monotonic() + _LOCK
+        while True:
+            try:
+                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= until:
+                    raise ListenFailed(
+                        f"{path.parent} is locked by another program", "choose a folder of your own"
+                    ) from None
+            time.sleep(0.01)
         yield
     finally:
         os.close(folder)
