@@ -5,11 +5,13 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Coroutine
+from http import HTTPStatus
 from typing import Any
 
 import pytest
 
 from rdsiam.errors import ProxySettingsInvalid
+from rdsiam.proxy import health, sockets
 from rdsiam.proxy.contracts import Listener, UpstreamFailed
 from rdsiam.proxy.running import End, run
 from rdsiam.proxy.settings import Settings
@@ -306,3 +308,36 @@ def test_other_requests_get_an_error(request_, status):
         send(signal.SIGTERM)
 
     assert running(act, Settings((LISTENER,), health_port=port)) is End.COMPLETE
+
+
+def test_clients_of_the_health_port_that_say_nothing_keep_no_probe_out():
+    async def act(site: Site) -> None:
+        silent = [await asyncio.open_connection(LOCAL, port) for _ in range(120)]
+        assert (await get(port, page("/healthz"))).startswith(b"HTTP/1.1 200 OK\r\n")
+        assert await silent[0][0].read() == b""
+        for _, writer in silent:
+            writer.close()
+        send(signal.SIGTERM)
+
+    port = peers.free_port()
+    assert running(act, Settings((LISTENER,), health_port=port)) is End.COMPLETE
+
+
+def test_a_client_of_the_health_port_that_reads_nothing_is_ended(monkeypatch):
+    monkeypatch.setattr(health, "_SECONDS", 0.2)
+
+    async def large() -> health.Answer:
+        return health.Answer(HTTPStatus.OK, "x" * 20_000_000)
+
+    async def main() -> None:
+        (listening,) = sockets.bind(LOCAL, 0, None)
+        pages = await health.serve(listening, {"/large": large})
+        reader, writer = await asyncio.open_connection(*listening.getsockname(), limit=1000)
+        writer.write(page("/large"))
+        await asyncio.sleep(0.5)
+        answer = await asyncio.wait_for(reader.read(-1), 5)  # what the system held for it
+        assert len(answer) < 20_000_000
+        writer.close()
+        pages.close()
+
+    peers.run(main)

@@ -372,24 +372,25 @@ class DeafSite(Site):
             self.upstream.port = listening.getsockname()[1]
             yield
 
-    async def gone(self, user: str) -> None:
-        """Let a client leave, while bytes of it wait for the database."""
-        client = await self.client(user)
-        upstream = self.upstream.peers[-1].transport
-        while upstream.get_write_buffer_size() < 50_000:
-            client.writer.write(b"x" * 20_000)
-            await asyncio.sleep(0.001)
-        reset = struct.pack("ii", 1, 0)
-        client.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
-        client.close()
-        await asyncio.sleep(0.05)
-        assert self.server.listening[0].service.connections
+
+async def gone(site: Site, user: str) -> None:
+    """Let a client leave, while bytes of it wait for the database."""
+    client = await site.client(user)
+    upstream = site.upstream.peers[-1].transport
+    while upstream.get_write_buffer_size() < 50_000:
+        client.writer.write(b"x" * 20_000)
+        await asyncio.sleep(0.001)
+    reset = struct.pack("ii", 1, 0)
+    client.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
+    client.close()
+    await asyncio.sleep(0.05)
+    assert site.server.listening[0].service.connections
 
 
 def test_a_client_that_has_gone_keeps_no_other_from_being_cut():
     async def main():
         async with DeafSite() as site:
-            await site.gone("bob")
+            await gone(site, "bob")
             alice = await site.client("alice")
             site.upstream.over |= {"bob": "bob is revoked", "alice": "alice is revoked"}
             site.server.settings = site.with_settings(cut=True, cut_interval=0.01)
@@ -405,7 +406,7 @@ def test_a_client_that_has_gone_keeps_no_other_from_being_cut():
 def test_a_client_that_has_gone_keeps_no_other_from_being_told_of_the_end():
     async def main():
         async with DeafSite(Settings((Listener("orders", host=LOCAL, port=0),), drain_timeout=0.02)) as site:
-            await site.gone("bob")
+            await gone(site, "bob")
             alice = await site.client("alice")
             assert await site.server.drain() is False
             assert (await alice.reader.readline()).startswith(b"error: shutting-down: ")

@@ -11,7 +11,7 @@ __all__ = ["Answer", "serve"]
 #: Bytes of a request at most, and seconds for it.
 _LONGEST = 8192
 _SECONDS = 10
-#: Requests at one time.
+#: Requests at one time; the oldest one gives way to another, so that slow clients keep no probe out.
 _AT_ONCE = 50
 
 
@@ -29,20 +29,27 @@ async def serve(listening: socket.socket, pages: Mapping[str, Callable[[], Await
 
     :param pages: path → the function that makes its answer.
     """
-    running = 0
+    #: The oldest one first.
+    running: dict[asyncio.Task[None] | None, None] = {}
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal running
-        running += 1
+        if len(running) >= _AT_ONCE:
+            slowest = next(iter(running))
+            del running[slowest]
+            if slowest is not None:
+                slowest.cancel()
+        task = asyncio.current_task()
+        running[task] = None
         try:
-            if running <= _AT_ONCE:
-                async with asyncio.timeout(_SECONDS):
-                    writer.write(await _answer(reader, pages))
-                    await writer.drain()
-        except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            async with asyncio.timeout(_SECONDS):
+                writer.write(await _answer(reader, pages))
+                await writer.drain()
+        except (TimeoutError, asyncio.CancelledError):
+            writer.transport.abort()  # it may never read what was written
+        except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass  # the client has left, or its request is none
         finally:
-            running -= 1
+            running.pop(task, None)
             writer.close()
 
     return await asyncio.start_server(handle, sock=listening, limit=_LONGEST)

@@ -85,7 +85,7 @@ class Commands:
         return b"".join(passed)
 
     def _decided_by(self, data: bytes, at: int) -> int:
-        """Return the bytes needed of the packet at `at`: its beginning, and what a request to refuse is told by."""
+        """Return the bytes needed of the packet at `at`: its beginning, and what shows a request to refuse."""
         have = len(data) - at
         if have < 4:
             return 4
