@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import string
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from moto.core.responses import ActionResult
@@ -13,7 +13,7 @@ from moto.rds.exceptions import DBInstanceNotFoundError, RDSClientError
 from localcloud.databases.rds.custom_endpoints import CustomEndpoint
 from localcloud.databases.rds.fleet import Fleet
 from localcloud.moto_patches.patch import Patch, adds
-from localcloud.moto_patches.rds import refusals
+from localcloud.moto_patches.rds import pages, refusals
 
 _TYPES = ("READER", "WRITER", "ANY")
 _FILTERS = {
@@ -106,7 +106,7 @@ class ClusterEndpointResponses(Patch):
                 raise RDSClientError("InvalidParameterValue", f"Unrecognized filter name: {given['Name']}")
             values = [value.lower() for value in given["Values"]]
             described = [each for each in described if str(each.get(key, "")).lower() in values]
-        return ActionResult(_page(described, params))
+        return pages.page(params, "DBClusterEndpoints", described)
 
 
 def _described(cluster: Any) -> Iterator[dict[str, Any]]:
@@ -180,12 +180,3 @@ def _members(cluster: Any, names: Iterable[str] | None) -> tuple[str, ...]:
 def _check_members(endpoint: CustomEndpoint) -> None:
     if endpoint.static_members and endpoint.excluded_members:
         raise refusals.invalid_combination("StaticMembers and ExcludedMembers can't be specified together.")
-
-
-def _page(described: list[dict[str, Any]], params: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a page of endpoints; the marker is the number of the next one."""
-    start, size = int(params.get("Marker") or 0), int(params.get("MaxRecords") or 100)
-    page: dict[str, Any] = {"DBClusterEndpoints": described[start : start + size]}
-    if start + size < len(described):
-        page["Marker"] = str(start + size)
-    return page

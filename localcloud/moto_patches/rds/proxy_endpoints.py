@@ -13,6 +13,7 @@ from moto.rds.exceptions import RDSClientError
 
 from localcloud.databases.rds.fleet import Fleet
 from localcloud.moto_patches.patch import Patch, adds
+from localcloud.moto_patches.rds import pages
 from localcloud.moto_patches.rds.proxies import find_proxy
 
 _ROLES = ("READ_WRITE", "READ_ONLY")
@@ -85,11 +86,7 @@ class ProxyEndpointResponses(Patch):
         ]
         if params.get("DBProxyEndpointName") is not None and not described:
             raise _not_found(params["DBProxyEndpointName"])
-        start, size = int(params.get("Marker") or 0), int(params.get("MaxRecords") or 100)
-        page: dict[str, Any] = {"DBProxyEndpoints": described[start : start + size]}
-        if start + size < len(described):
-            page["Marker"] = str(start + size)
-        return ActionResult(page)
+        return pages.page(params, "DBProxyEndpoints", described)
 
     @adds
     def modify_db_proxy_endpoint(self, response: Any) -> ActionResult:

@@ -11,10 +11,10 @@ from moto.rds.exceptions import RDSClientError
 from localcloud.databases.rds import versions
 from localcloud.databases.rds.versions import Series
 from localcloud.moto_patches.patch import Patch, adds, replaces
+from localcloud.moto_patches.rds import pages
 
 _CLASSES = ("db.t4g.medium", "db.t4g.large", "db.m7g.large", "db.r7g.large")
 _ZONES = "abc"
-_SMALLEST_PAGE, _PAGE = 20, 100
 _DESCRIPTIONS = {
     "postgres": "PostgreSQL",
     "mysql": "MySQL Community Edition",
@@ -80,7 +80,7 @@ class VersionResponses(Patch):
             if wanted.get("DBParameterGroupFamily") in (None, series.family)
             and (not default_only or version == versions.DEFAULTS[series.engine])
         ]
-        return _page(wanted, "DBEngineVersions", result)
+        return pages.page(wanted, "DBEngineVersions", result)
 
     @replaces
     def describe_orderable_db_instance_options(self, original: Any, response: Any) -> ActionResult:
@@ -95,17 +95,7 @@ class VersionResponses(Patch):
             for instance_class in _CLASSES
             if wanted.get("DBInstanceClass") in (None, instance_class)
         ]
-        return _page(wanted, "OrderableDBInstanceOptions", options)
-
-
-def _page(wanted: Any, key: str, items: list[dict[str, Any]]) -> ActionResult:
-    """Return one page. moto's own pages need an attribute that is unique, which versions don't have."""
-    marker, size = str(wanted.get("Marker") or 0), int(wanted.get("MaxRecords") or _PAGE)
-    if not marker.isascii() or not marker.isdigit() or not _SMALLEST_PAGE <= size <= _PAGE:
-        raise RDSClientError("InvalidParameterValue", f"Marker or MaxRecords is not valid: {marker}, {size}")
-    end = int(marker) + size
-    more = {"Marker": str(end)} if end < len(items) else {}
-    return ActionResult({key: items[int(marker) : end], **more})
+        return pages.page(wanted, "OrderableDBInstanceOptions", options)
 
 
 def _offered(engine: str | None, version: str | None) -> Iterator[tuple[Series, str]]:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from rdsiam.command.errors import Denied, NotFound, Usage
+from rdsiam.command.listed import Listed
 from rdsiam.command.login import LoginOptions, LoginToken, login_token
 from rdsiam.errors import NoSuchEndpoint
 from rdsiam.signer import Credentials
@@ -219,6 +220,37 @@ def test_an_unknown_endpoint_is_an_error_here_too(name, endpoint, problem):
     with pytest.raises(NoSuchEndpoint) as caught:
         sign(name, endpoint)
     assert str(caught.value).startswith(problem)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        f"same.{X}", f"same.cluster-{X}", f"same.cluster-ro-{X}", f"same.proxy-{X}", f"more.endpoint.proxy-{X}",
+        f"more.cluster-custom-{X}", f"SAME.{X}.",
+    ],
+)  # fmt: skip
+def test_a_host_name_tells_which_of_a_cluster_its_member_and_a_proxy_with_one_name_is_meant(monkeypatch, host):
+    namesakes = (
+        cluster("same", "same", custom=[custom("more", "same")]),
+        member("same", "same"),
+        proxy("same", endpoints=[proxy_endpoint("more", "same")]),
+    )
+    monkeypatch.setattr(__name__ + ".FLEET", namesakes)
+    assert sign(host).host == host.lower().rstrip(".")
+
+
+@pytest.mark.parametrize("user", ["app", None])
+def test_an_identifier_that_two_databases_have_is_refused_with_their_arns(user):
+    namesake = {**LISTED[1], "identifier": "shop"}
+    with pytest.raises(Usage, match="shop is ambiguous") as caught:
+        ask("shop", user, api=Api([LISTED[0], namesake]))
+    assert f"{SHOP}, {FRONT}" in str(caught.value.remedy)
+
+
+@pytest.mark.parametrize("endpoint", ["READER", "reader.", HOSTS["reader"].upper(), f"{HOSTS['reader']}.", "Shop-1"])
+def test_the_list_knows_an_endpoint_however_it_is_written(endpoint):
+    host, _ = Listed(LISTED[0], endpoint).address
+    assert host == HOSTS["shop-1" if endpoint == "Shop-1" else "reader"]
 
 
 @pytest.mark.parametrize("host", [f"none.cluster-custom-{X}", f"reports.cluster-custom-y.{REGION}.rds.amazonaws.com"])

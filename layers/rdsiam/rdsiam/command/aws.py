@@ -156,12 +156,13 @@ class Aws:
         return {output["OutputKey"]: output["OutputValue"] for output in description.get("Outputs", [])}
 
 
-def database_arn(aws: Aws, name: str, rds: Any = None) -> str:
+def database_arn(aws: Aws, name: str, rds: Any = None, first: str = "") -> str:
     """Return the ARN of the instance, cluster or proxy with that identifier; an ARN is returned as it is.
 
     Identifiers match exactly: a prefix never counts.
 
     :param rds: a client with time limits of its own.
+    :param first: which of several databases with that identifier is meant: DBInstance, DBCluster or DBProxy.
     :raises NotFound: none has that identifier.
     :raises Denied: it was not found, and the caller may not describe instances or clusters.
     """
@@ -173,11 +174,12 @@ def database_arn(aws: Aws, name: str, rds: Any = None) -> str:
     rds = rds or aws.client("rds")
     denial: Denied | None = None
     # Proxies come last: most names are none of theirs, and few callers may describe them.
-    for call, key, kind, option in (
+    calls = (
         (rds.describe_db_clusters, "DBClusters", "DBCluster", "DBClusterIdentifier"),
         (rds.describe_db_instances, "DBInstances", "DBInstance", "DBInstanceIdentifier"),
         (rds.describe_db_proxies, "DBProxies", "DBProxy", "DBProxyName"),
-    ):
+    )
+    for call, key, kind, option in sorted(calls, key=lambda described: described[2] != first):
         try:
             with translate_errors(name):
                 databases = call(**{option: name})[key]

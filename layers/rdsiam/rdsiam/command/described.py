@@ -30,14 +30,15 @@ _CONNECTION_STRING = re.compile(
 )
 
 
-def describe(aws: Aws, name: str, own_endpoint: bool = False, rds: Any = None) -> Database:
+def describe(aws: Aws, name: str, own_endpoint: bool = False, rds: Any = None, host: str | None = None) -> Database:
     """Return the database of that identifier or ARN, as RDS describes it to the caller.
 
     :param own_endpoint: a member of a cluster is returned by its own endpoint, not as its cluster.
     :param rds: a client with time limits of its own.
+    :param host: the endpoint that the identifier is from; a cluster, an instance and a proxy may have the same one.
     """
     rds = rds or aws.client("rds")
-    arn = database_arn(aws, name, rds)
+    arn = database_arn(aws, name, rds, "" if host is None else _database_of(host))
     try:
         with translate_errors(name):
             databases = Databases(rds, arn)
@@ -58,8 +59,8 @@ def describe_at(aws: Aws, name: str, host: str | None, endpoint: str | None = No
     if endpoint is not None:
         return _at_endpoint(rds, _owner(aws, describe(aws, name, own_endpoint=True, rds=rds), rds), endpoint)
     if host is not None and kind_of(host) in NAMELESS:
-        return _at_endpoint(rds, describe(aws, _owner_of(rds, host), rds=rds), host)
-    database = describe(aws, name, own_endpoint=True, rds=rds)
+        return _at_endpoint(rds, describe(aws, _owner_of(rds, host), rds=rds, host=host), host)
+    database = describe(aws, name, own_endpoint=True, rds=rds, host=host)
     if host is None or database.host is None or host == database.host:
         return database
     if host != _readers(database.host):
@@ -114,6 +115,12 @@ def kind_of(endpoint: str) -> str | None:
     """Return the kind of an endpoint that is not a database's own; None if it may be one."""
     label = endpoint.split(".")[1]
     return next((kind for pattern, kind in _OTHER_ENDPOINTS.items() if pattern.fullmatch(label)), None)
+
+
+def _database_of(endpoint: str) -> str:
+    """Return what an endpoint belongs to: DBCluster, DBProxy or DBInstance."""
+    kind = endpoint.split(".")[1].partition("-")[0]
+    return {"cluster": "DBCluster", "proxy": "DBProxy", "endpoint": "DBProxy"}.get(kind, "DBInstance")
 
 
 def identifier_and_endpoint(name: str) -> tuple[str, str | None]:

@@ -38,7 +38,8 @@ class Listed:
             known = [self.database]
         else:
             endpoints = self.database.get("endpoints") or []
-            known = [each for each in endpoints if self.endpoint in (each["name"], each["host"])]
+            wanted = self.endpoint.lower().rstrip(".")
+            known = [each for each in endpoints if wanted in (each["name"].lower(), each["host"].lower())]
         for each in known:
             if isinstance(host := each.get("host"), str) and type(port := each.get("port")) is int:
                 return host, port

@@ -171,9 +171,14 @@ def _ask(api: Api, request: _Request, reason: str | None) -> dict[str, Any]:
 
 
 def _listed_elsewhere(api: Api, name: str) -> Listed | None:
-    """Return the cluster, member or proxy of that identifier: the API itself takes identifiers of instances only."""
+    """Return the cluster, member or proxy of that identifier: the API itself takes identifiers of instances only.
+
+    :raises Usage: several databases have that identifier.
+    """
     try:
         listed = find(api.databases(), name)
+    except Usage:
+        raise  # several have that identifier
     except CommandError:
         return None  # the denial says enough
     instance = listed is not None and listed.endpoint is None and Arn.parse(listed.arn).kind == "db"
