@@ -3,20 +3,38 @@
 import asyncio
 import contextlib
 import random
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-from rdsiam.proxy.contracts import Client, ClientRefused, Listener, Opened, UpstreamFailed
+from rdsiam.proxy.contracts import Client, Listener
 from rdsiam.proxy.mysql.engine import MySQLEngine
-from rdsiam.proxy.peer import LIMIT, Peer, PeerClosed
+from rdsiam.proxy.peer import Peer, PeerClosed
 from rdsiam.proxy.sentences import one_line
-from tests.unit.proxy.pipes import Cut, Pipe, connect
+from tests.unit.proxy.hostile import (
+    Outcome,
+    check_waiting,
+    cut_up_to,
+    drain,
+    end_in_turn,
+    mutate,
+    open_pipes,
+    until_quiet,
+)
+from tests.unit.proxy.pipes import Cut, connect
 from tests.unit.proxy.postgres.in_memory import TOKEN, Upstream, contexts
 
-#: Bytes that wait at most in one direction: what a peer buffers, what it reads at once, and the longest packet.
-_MOST = 2 * LIMIT + 256 * 1024
 _TLS_REQUEST = 36
 _TLS = 1 << 11
+#: First bytes of lengths and of packets, and others that are at a limit.
+_VALUES = (0, 1, 2, 0x7F, 0x80, 0xFB, 0xFC, 0xFD, 0xFE, 0xFF)
+
+
+def _set_length(changed: bytearray, _: int, randomness: random.Random) -> None:
+    changed[:3] = randomness.choice((0, 1, 31, 32, 0xFFFF, 0x10001, 0xFFFFFF)).to_bytes(3, "little")
+
+
+def _correct_length(changed: bytearray, _: int, __: random.Random) -> None:
+    changed[:3] = max(len(changed) - 4, 0).to_bytes(3, "little")
 
 
 @dataclass(frozen=True)
@@ -37,8 +55,7 @@ class Case:
 
     @property
     def cut(self) -> Cut:
-        randomness = random.Random(self.pieces)  # noqa: S311
-        return lambda _: randomness.randint(1, self.pieces)
+        return cut_up_to(self.pieces)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -60,7 +77,11 @@ class Case:
         randomness = random.Random(number)  # noqa: S311
 
         def change(turn: bytes, share: float = 0.6) -> bytes:
-            return mutate(turn, randomness) if randomness.random() < share else turn
+            return (
+                mutate(turn, randomness, _VALUES, (_set_length, _correct_length))
+                if randomness.random() < share
+                else turn
+            )
 
         return replace(
             self,
@@ -69,24 +90,6 @@ class Case:
             server=tuple(map(change, self.server)),
             pieces=randomness.choice((1, 3, 17, 10_000)),
         )
-
-
-@dataclass
-class Outcome:
-    """The end of a case.
-
-    :ivar result: opened, refused, failed, closed.
-    :ivar reason: the message of a refusal or failure.
-    :ivar answer: everything that the client got.
-    :ivar plain: everything that the server got without TLS.
-    :ivar inside: everything that the server got inside of TLS.
-    """
-
-    result: str = ""
-    reason: str = ""
-    answer: bytearray = field(default_factory=bytearray)
-    plain: bytearray = field(default_factory=bytearray)
-    inside: bytearray = field(default_factory=bytearray)
 
 
 class CleanUpstream(Upstream):
@@ -111,64 +114,31 @@ async def run_case(case: Case) -> Outcome:
         for turn in case.server:
             peer.write(turn)
             received += await peer.read(max(peer.buffered, 1))
-        await _drain(peer, received)
+        await drain(peer, received)
 
     async def send(peer: Peer) -> None:
         with contextlib.suppress(PeerClosed):
             for turn in case.client:
                 outcome.answer += await peer.read(max(peer.buffered, 1))
                 peer.write(turn)
-        await _drain(peer, outcome.answer)
+        await drain(peer, outcome.answer)
 
     upstream, engine = CleanUpstream(serve, cut=case.cut), MySQLEngine()
     peer, proxy = connect(case.cut)
     sending = asyncio.ensure_future(send(peer))
     login = asyncio.ensure_future(engine.login(Client(proxy, Listener("orders"), case.secret), upstream))
-    await _until_quiet(login)
-    for end in (*upstream.peers, peer):
-        end.end()
-        await _until_quiet(login)
-    opened = await asyncio.wait_for(_result(login, outcome), 1)
-    pipes = [end.transport for end in (peer, *upstream.peers) if end._transport is not None]
+    await until_quiet(login)
+    await end_in_turn(login, (*upstream.peers, peer))
+    opened = await asyncio.wait_for(outcome.take(login), 1)
+    pipes = open_pipes((peer, *upstream.peers))
     if opened is not None:
         assert opened.inspect is not None
         opened.inspect(b"".join(case.client))
         opened.upstream.close()
     proxy.close()
     await asyncio.wait_for(asyncio.gather(sending, *upstream.tasks), 20)
-    assert all(isinstance(pipe, Pipe) and pipe.largest <= _MOST for pipe in pipes)
+    check_waiting(pipes)
     return outcome
-
-
-async def _result(login: "asyncio.Future[Opened | None]", outcome: Outcome) -> Opened | None:
-    try:
-        opened = await login
-    except ClientRefused as refusal:
-        outcome.result, outcome.reason = "refused", str(refusal)
-    except UpstreamFailed as failure:
-        outcome.result, outcome.reason = "failed", str(failure)
-    except PeerClosed:
-        outcome.result = "closed"
-    else:
-        outcome.result = "opened"
-        return opened
-    return None
-
-
-async def _until_quiet(login: "asyncio.Future[Opened | None]") -> None:
-    """Wait until a login has ended, or nothing has arrived anywhere for a while."""
-    quiet, before = 0, -1
-    while not login.done() and quiet < 30:
-        quiet, before = (quiet + 1 if Pipe.deliveries == before else 0), Pipe.deliveries
-        await asyncio.sleep(0)
-
-
-async def _drain(peer: Peer, into: bytearray) -> None:
-    while True:
-        try:
-            into += await peer.read(max(peer.buffered, 1))
-        except PeerClosed:
-            return
 
 
 def packets(data: bytes) -> list[bytes]:
@@ -199,29 +169,3 @@ def check(case: Case, outcome: Outcome) -> None:
         assert not got or got[-1][:1] == b"\xff"
         assert outcome.reason
         assert not any(ord(character) < 32 or 127 <= ord(character) < 160 for character in outcome.reason)
-
-
-def mutate(data: bytes, randomness: random.Random) -> bytes:
-    """Return bytes with a few changes of the kind that parsers fail at."""
-    changed = bytearray(data)
-    for _ in range(randomness.choice((1, 1, 2, 4))):
-        at = randomness.randrange(len(changed) + 1)
-        match randomness.randrange(8):
-            case 0 if at < len(changed):
-                changed[at] ^= 1 << randomness.randrange(8)
-            case 1 if at < len(changed):
-                changed[at] = randomness.choice((0, 1, 2, 0x7F, 0x80, 0xFB, 0xFC, 0xFD, 0xFE, 0xFF))
-            case 2:
-                del changed[at : at + randomness.randrange(1, 9)]
-            case 3:
-                changed[at:at] = randomness.randbytes(randomness.randrange(1, 9))
-            case 4:
-                changed[:3] = randomness.choice((0, 1, 31, 32, 0xFFFF, 0x10001, 0xFFFFFF)).to_bytes(3, "little")
-            case 5:
-                part = changed[at : at + randomness.randrange(1, 40)]
-                changed[at:at] = part * randomness.choice((1, 2, 50))
-            case 6:  # the length is right again
-                changed[:3] = max(len(changed) - 4, 0).to_bytes(3, "little")
-            case _:
-                del changed[at:]
-    return bytes(changed)

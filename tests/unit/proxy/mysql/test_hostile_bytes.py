@@ -5,11 +5,8 @@
 """
 
 import asyncio
-import json
-import os
 import random
 import re
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,10 +17,11 @@ from hypothesis import strategies as st
 
 from rdsiam.proxy.mysql import engine
 from rdsiam.proxy.mysql.commands import Commands
+from tests.unit.proxy.hostile import Corpus, Outcome, turns_up_to
 from tests.unit.proxy.mysql.fakes import MARIADB_GREETING, OK, SCRAMBLE, greeting, packet, response
-from tests.unit.proxy.mysql.hostile import Case, Outcome, check, run_case
+from tests.unit.proxy.mysql.hostile import Case, check, run_case
 
-CORPUS = Path(__file__).with_name("corpus.json")
+CORPUS = Corpus(Path(__file__).with_name("corpus.json"), Case.from_json)
 GREETING = packet(greeting())
 LOGIN = packet(response(), 1)
 ASK = packet(b"\xfemysql_clear_password\0", 3)
@@ -88,20 +86,11 @@ def test_each_login_ends_as_it_does_however_its_bytes_are_split(run, name):
         assert run(replace(SEEDS[name], pieces=size)) == RESULTS[name]
 
 
-def turns_up_to(turns: tuple[bytes, ...], end: int) -> tuple[bytes, ...]:
-    """Return the first bytes of turns."""
-    result = []
-    for turn in turns:
-        result.append(turn[:end])
-        end = max(0, end - len(turn))
-    return tuple(result)
-
-
 @pytest.mark.parametrize("name", ["login", "mariadb", "switch", "secret"])
 def test_a_client_that_ends_after_any_byte_gets_no_login(run, name):
     seed = SEEDS[name]
     for end in range(sum(map(len, seed.client))):
-        assert run(replace(seed, client=turns_up_to(seed.client, end))) in {"closed", "refused"}
+        assert run(replace(seed, client=tuple(turns_up_to(seed.client, end)))) in {"closed", "refused"}
 
 
 @pytest.mark.parametrize("name", ["login", "mariadb", "error", "another plugin", "full authentication"])
@@ -110,7 +99,7 @@ def test_a_server_that_ends_after_any_byte_is_a_failure(run, name):
     for end in range(len(seed.greeting)):
         assert run(replace(seed, greeting=seed.greeting[:end], server=())) == "failed"
     for end in range(sum(map(len, seed.server))):
-        assert run(replace(seed, server=turns_up_to(seed.server, end))) == "failed"
+        assert run(replace(seed, server=tuple(turns_up_to(seed.server, end)))) == "failed"
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -127,13 +116,9 @@ def test_any_bytes_end_in_the_protocol(run, client, server):
     run(Case((LOGIN,), GREETING, (ASK, *server)))
 
 
-def read_corpus() -> dict[str, Case]:
-    return {kind: Case.from_json(data) for kind, data in json.loads(CORPUS.read_text()).items()}
-
-
-@pytest.mark.parametrize("kind", sorted(read_corpus()))
+@pytest.mark.parametrize("kind", sorted(CORPUS.cases))
 def test_cases_that_fuzzing_found(runner, kind):
-    case = read_corpus()[kind]
+    case = CORPUS.cases[kind]
     outcome = runner.run(run_case(case))
     check(case, outcome)
     assert signature(outcome) == kind
@@ -157,24 +142,10 @@ def fuzz_commands(randomness: random.Random) -> None:
 
 
 def test_fuzzing(runner):
-    seconds, corpus = float(os.environ.get("FUZZ_SECONDS", "0")), read_corpus()
-    randomness, end, count = random.Random(), time.monotonic() + (seconds or 1), 0  # noqa: S311
-    seeds = [*SEEDS.values(), *corpus.values()]
-    try:
-        while time.monotonic() < end:
-            fuzz_commands(randomness)
-            case = randomness.choice(seeds).mutated(randomness.randrange(2**48))
-            try:
-                outcome = runner.run(run_case(case))
-                check(case, outcome)
-            except BaseException:
-                corpus["unexpected: "] = case
-                raise
-            if corpus.setdefault(signature(outcome), case) is case:
-                seeds.append(case)
-            count += 1
-    finally:
-        print(f"{count} cases, {len(corpus)} kinds")  # noqa: T201
-        if seconds:
-            text = json.dumps({kind: case.to_json() for kind, case in sorted(corpus.items())}, indent=1)
-            CORPUS.write_text(text + "\n")
+    def try_case(case: Case, randomness: random.Random) -> str:
+        fuzz_commands(randomness)
+        outcome = runner.run(run_case(case))
+        check(case, outcome)
+        return signature(outcome)
+
+    CORPUS.fuzz(SEEDS.values(), try_case)

@@ -3,19 +3,33 @@
 import asyncio
 import contextlib
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any
 from unittest import mock
 
-from rdsiam.proxy.contracts import Client, ClientRefused, Listener, UpstreamFailed
-from rdsiam.proxy.peer import LIMIT, PeerClosed
+from rdsiam.proxy.contracts import Client, Listener
+from rdsiam.proxy.peer import PeerClosed
 from rdsiam.proxy.postgres import server_login
 from rdsiam.proxy.postgres.engine import PostgresEngine
-from tests.unit.proxy.pipes import Cut, Pipe, connect
+from tests.unit.proxy.hostile import (
+    Outcome,
+    check_waiting,
+    cut_up_to,
+    drain,
+    end_in_turn,
+    mutate,
+    open_pipes,
+    until_quiet,
+)
+from tests.unit.proxy.pipes import Cut, connect
 from tests.unit.proxy.postgres.in_memory import SSL_REQUEST, TOKEN, Upstream, contexts
 
-#: Bytes that wait at most in one direction: what a peer buffers, what it reads at once, and the longest message.
-_MOST = 2 * LIMIT + 256 * 1024
+#: Types of messages, and bytes that are at a limit.
+_VALUES = (0, 1, 3, 0x7F, 0x80, 0xFF, *b"RSKZENvp")
+
+
+def _set_length(changed: bytearray, at: int, randomness: random.Random) -> None:
+    changed[at : at + 4] = randomness.choice((0, 4, 8, 9, 2**31 - 1, 2**31, 2**32 - 1)).to_bytes(4, "big")
 
 
 @dataclass
@@ -36,8 +50,7 @@ class Case:
 
     @property
     def cut(self) -> Cut:
-        randomness = random.Random(self.pieces)  # noqa: S311
-        return lambda _: randomness.randint(1, self.pieces)
+        return cut_up_to(self.pieces)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -54,23 +67,20 @@ class Case:
         before, secret = (None if data[key] is None else bytes.fromhex(data[key]) for key in ("before", "secret"))
         return cls(client, server, before, secret, data["pieces"])
 
+    def mutated(self, number: int) -> "Case":
+        """Return this case with some of its turns changed, cut into pieces of random lengths."""
+        randomness = random.Random(number)  # noqa: S311
 
-@dataclass
-class Outcome:
-    """The end of a case.
+        def change(turn: bytes, share: float = 0.6) -> bytes:
+            return mutate(turn, randomness, _VALUES, [_set_length]) if randomness.random() < share else turn
 
-    :ivar result: opened, cancelled, refused, failed, closed.
-    :ivar reason: the message of a refusal or failure.
-    :ivar answer: everything that the client got.
-    :ivar plain: everything that the server got without TLS.
-    :ivar inside: everything that the server got inside of TLS.
-    """
-
-    result: str = ""
-    reason: str = ""
-    answer: bytearray = field(default_factory=bytearray)
-    plain: bytearray = field(default_factory=bytearray)
-    inside: bytearray = field(default_factory=bytearray)
+        return replace(
+            self,
+            client=[change(turn) for turn in self.client],
+            server=[change(turn) for turn in self.server],
+            before=None if self.before is None else change(self.before, 1),
+            pieces=randomness.choice((1, 3, 17, 10_000)),
+        )
 
 
 class _WithoutTls(Upstream):
@@ -95,7 +105,7 @@ async def _run(case: Case, kind: type[Upstream]) -> Outcome:
         outcome.plain += await peer.read(8)
         if case.before is not None:
             peer.write(case.before)
-            await _drain(peer, outcome.plain)
+            await drain(peer, outcome.plain)
             return
         peer.write(b"S")
         if kind is Upstream:
@@ -105,59 +115,32 @@ async def _run(case: Case, kind: type[Upstream]) -> Outcome:
         for turn in case.server:
             outcome.inside += await peer.read(max(peer.buffered, 1))
             peer.write(turn)
-        await _drain(peer, outcome.inside)
+        await drain(peer, outcome.inside)
 
     async def send(peer):
         with contextlib.suppress(PeerClosed):
             for turn in case.client:
                 peer.write(turn)
                 outcome.answer += await peer.read(max(peer.buffered, 1))
-        await _drain(peer, outcome.answer)
+        await drain(peer, outcome.answer)
 
     upstream, engine = kind(serve, cut=case.cut), PostgresEngine()
     peer, proxy = connect(case.cut)
     sending = asyncio.ensure_future(send(peer))
     login = asyncio.ensure_future(engine.login(Client(proxy, Listener("orders"), case.secret), upstream))
     await until_quiet(login)
-    for end in (*upstream.peers, peer):
-        end.end()
-        await until_quiet(login)
+    await end_in_turn(login, (*upstream.peers, peer))
     assert login.done(), "a login goes on after client and server have left"
-    opened = None
-    try:
-        opened = login.result()
-        outcome.result = "cancelled" if opened is None else "opened"
-    except ClientRefused as refusal:
-        outcome.result, outcome.reason = "refused", str(refusal)
-    except UpstreamFailed as failure:
-        outcome.result, outcome.reason = "failed", str(failure)
-    except PeerClosed:
-        outcome.result = "closed"
-    pipes = [end.transport for end in (peer, *upstream.peers) if end._transport is not None]
+    opened = await outcome.take(login)
+    pipes = open_pipes((peer, *upstream.peers))
     if opened is not None:
         opened.closed()
         opened.upstream.close()
     proxy.close()
     assert len(engine._backends) == 0
     await asyncio.wait_for(asyncio.gather(sending, *upstream.tasks), 20)
-    assert all(isinstance(pipe, Pipe) and pipe.largest <= _MOST for pipe in pipes)
+    check_waiting(pipes)
     return outcome
-
-
-async def until_quiet(login):
-    """Wait until a login has ended, or nothing has arrived anywhere for a while."""
-    quiet, before = 0, -1
-    while not login.done() and quiet < 30:
-        quiet, before = (quiet + 1 if Pipe.deliveries == before else 0), Pipe.deliveries
-        await asyncio.sleep(0)
-
-
-async def _drain(peer, into):
-    while True:
-        try:
-            into += await peer.read(max(peer.buffered, 1))
-        except PeerClosed:
-            return
 
 
 def check(case: Case, outcome: Outcome) -> None:
@@ -177,27 +160,3 @@ def check(case: Case, outcome: Outcome) -> None:
         assert b"Z" in outcome.answer
     if outcome.result == "failed" and not outcome.answer.startswith((b"N", b"S")):
         assert b"E" in outcome.answer or not outcome.answer
-
-
-def mutate(data: bytes, randomness: random.Random) -> bytes:
-    """Return bytes with a few changes of the kind that parsers fail at."""
-    changed = bytearray(data)
-    for _ in range(randomness.choice((1, 1, 2, 4))):
-        at = randomness.randrange(len(changed) + 1)
-        match randomness.randrange(7):
-            case 0 if at < len(changed):
-                changed[at] ^= 1 << randomness.randrange(8)
-            case 1 if at < len(changed):
-                changed[at] = randomness.choice((0, 1, 3, 0x7F, 0x80, 0xFF, *b"RSKZENvp"))
-            case 2:
-                del changed[at : at + randomness.randrange(1, 9)]
-            case 3:
-                changed[at:at] = randomness.randbytes(randomness.randrange(1, 9))
-            case 4:
-                changed[at : at + 4] = randomness.choice((0, 4, 8, 9, 2**31 - 1, 2**31, 2**32 - 1)).to_bytes(4, "big")
-            case 5:
-                part = changed[at : at + randomness.randrange(1, 40)]
-                changed[at:at] = part * randomness.choice((1, 2, 50))
-            case _:
-                del changed[at:]
-    return bytes(changed)

@@ -5,12 +5,10 @@ a case in `corpus.json` for each outcome that none of it has: those that fail, a
 """
 
 import asyncio
-import json
-import os
 import random
 import re
 import struct
-import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rdsiam.proxy.peer import LIMIT, PeerClosed
-from tests.unit.proxy.postgres.hostile import Case, Outcome, check, mutate, run_case, until_quiet
+from tests.unit.proxy.hostile import Corpus, Outcome, turns_up_to, until_quiet
+from tests.unit.proxy.postgres.hostile import Case, check, run_case
 from tests.unit.proxy.postgres.in_memory import (
     ASK_CLEARTEXT,
     AUTHENTICATION_OK,
@@ -35,7 +34,7 @@ from tests.unit.proxy.postgres.in_memory import (
     startup,
 )
 
-CORPUS = Path(__file__).with_name("corpus.json")
+CORPUS = Corpus(Path(__file__).with_name("corpus.json"), Case.from_json)
 LOGIN = startup(user="app", database="shop", options="-c a=b")
 PASSWORD = message(b"p", b"secret\0")
 NOTICE = message(b"N", b"SNOTICE\0C00000\0Mhello\0\0")
@@ -57,20 +56,6 @@ RESULTS = {
     "login": "opened", "secret": "opened", "requests": "opened", "cancel": "cancelled", "error": "failed",
     "late error": "failed", "sasl": "failed", "no tls": "failed", "stuffed": "failed",
 }  # fmt: skip
-
-
-def mutated(seed: Case, number: int) -> Case:
-    """Return a case with some of its turns changed, cut into pieces of random lengths."""
-    randomness = random.Random(number)  # noqa: S311
-    client, server, before = list(seed.client), list(seed.server), seed.before
-    for turns in (client, server):
-        for index, turn in enumerate(turns):
-            if randomness.random() < 0.6:
-                turns[index] = mutate(turn, randomness)
-    if before is not None:
-        before = mutate(before, randomness)
-    most = randomness.choice((1, 3, 17, 10_000))
-    return Case(client, server, before, seed.secret, most)
 
 
 @pytest.fixture(scope="module")
@@ -103,37 +88,27 @@ def signature(outcome: Outcome) -> str:
 def test_each_login_ends_as_it_does_however_its_bytes_are_split(run, name):
     seed = SEEDS[name]
     for size in (1, 2, 3, 5, 7, 64):
-        case = Case(seed.client, seed.server, seed.before, seed.secret, size)
-        assert run(case) == RESULTS[name]
+        assert run(replace(seed, pieces=size)) == RESULTS[name]
 
 
 @pytest.mark.parametrize("name", ["login", "secret", "requests"])
 def test_a_client_that_ends_after_any_byte_gets_no_login(run, name):
     seed = SEEDS[name]
-    whole = sum(map(len, seed.client))
-    for end in range(whole):
-        turns, left = [], end
-        for turn in seed.client:
-            turns.append(turn[:left])
-            left = max(0, left - len(turn))
-        assert run(Case(turns, seed.server, seed.before, seed.secret)) in {"closed", "refused"}
+    for end in range(sum(map(len, seed.client))):
+        assert run(replace(seed, client=turns_up_to(seed.client, end))) in {"closed", "refused"}
 
 
 @pytest.mark.parametrize("name", ["login", "error", "late error"])
 def test_a_server_that_ends_after_any_byte_is_a_failure(run, name):
     seed = SEEDS[name]
     for end in range(sum(map(len, seed.server))):
-        turns, left = [], end
-        for turn in seed.server:
-            turns.append(turn[:left])
-            left = max(0, left - len(turn))
-        assert run(Case(seed.client, turns, seed.before, seed.secret)) == "failed"
+        assert run(replace(seed, server=turns_up_to(seed.server, end))) == "failed"
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(name=st.sampled_from(sorted(SEEDS)), number=st.integers(0, 2**32))
 def test_changed_bytes_of_both_sides_end_in_the_protocol(run, name, number):
-    run(mutated(SEEDS[name], number))
+    run(SEEDS[name].mutated(number))
 
 
 @settings(max_examples=50, deadline=None)
@@ -144,39 +119,21 @@ def test_any_bytes_end_in_the_protocol(run, client, server):
     run(Case([LOGIN], [ASK_CLEARTEXT, AUTHENTICATION_OK, *server]))
 
 
-def read_corpus() -> dict[str, Case]:
-    return {kind: Case.from_json(data) for kind, data in json.loads(CORPUS.read_text()).items()}
-
-
-@pytest.mark.parametrize("kind", sorted(read_corpus()))
+@pytest.mark.parametrize("kind", sorted(CORPUS.cases))
 def test_cases_that_fuzzing_found(runner, kind):
-    case = read_corpus()[kind]
+    case = CORPUS.cases[kind]
     outcome = runner.run(run_case(case))
     check(case, outcome)
     assert signature(outcome) == kind
 
 
 def test_fuzzing(runner):
-    seconds, corpus = float(os.environ.get("FUZZ_SECONDS", "0")), read_corpus()
-    randomness, end, count = random.Random(), time.monotonic() + (seconds or 1), 0  # noqa: S311
-    seeds = [*SEEDS.values(), *corpus.values()]
-    try:
-        while time.monotonic() < end:
-            case = mutated(randomness.choice(seeds), randomness.randrange(2**48))
-            try:
-                outcome = runner.run(run_case(case, tls=case.before is not None or randomness.random() < 0.1))
-                check(case, outcome)
-            except BaseException:
-                corpus["unexpected: "] = case
-                raise
-            if corpus.setdefault(signature(outcome), case) is case:
-                seeds.append(case)
-            count += 1
-    finally:
-        print(f"{count} cases, {len(corpus)} kinds")  # noqa: T201
-        if seconds:
-            text = json.dumps({kind: case.to_json() for kind, case in sorted(corpus.items())}, indent=1)
-            CORPUS.write_text(text + "\n")
+    def try_case(case: Case, randomness: random.Random) -> str:
+        outcome = runner.run(run_case(case, tls=case.before is not None or randomness.random() < 0.1))
+        check(case, outcome)
+        return signature(outcome)
+
+    CORPUS.fuzz(SEEDS.values(), try_case)
 
 
 def test_a_server_that_talks_without_end_is_not_read_while_its_client_is_slow(runner):
