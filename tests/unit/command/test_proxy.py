@@ -9,6 +9,7 @@ from rdsiam.command.proxy_options import Asked
 from rdsiam.command.proxy_run import settings
 from rdsiam.errors import RdsiamError
 from rdsiam.proxy.contracts import Listener
+from rdsiam.tokens.trust import ca_file
 
 ARN = "arn:aws:rds:eu-central-1:123456789012:db:orders"
 
@@ -96,6 +97,21 @@ def test_a_check_reads_everything_and_starts_nothing(monkeypatch, capsys, tmp_pa
     code, err = command(monkeypatch, capsys, *words)
     assert (code, "proxy.toml: line 1: prot: unknown" in err) == (2, True)
     assert err.endswith("[proxy-settings-invalid]\n")
+
+
+@pytest.mark.parametrize("check", [["--check"], []])
+@pytest.mark.parametrize(
+    ("content", "problem"), [(None, "No such file"), ("", "no certificate"), ("x", "no certificate")]
+)
+def test_authorities_that_can_not_be_read_stop_the_start(monkeypatch, capsys, tmp_path, content, problem, check):
+    """Else it starts, and each client hears of it."""
+    file = tmp_path / "ca.pem"
+    if content is not None:
+        file.write_text(content)
+    ca_file.cache_clear()
+    monkeypatch.setenv("RDSIAM_CA", str(file))
+    code, err = command(monkeypatch, capsys, "orders", *check)
+    assert (code, "RDSIAM_CA" in err, problem in err) == (2, True, True)
 
 
 @pytest.mark.parametrize("flag", ["--port=65536", "--max-connections=0", "--login-timeout=0", "--drain-timeout=-1"])

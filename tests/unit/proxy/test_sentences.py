@@ -33,6 +33,15 @@ def test_no_part_of_a_token_is_left(text):
             assert part.lower() not in line.lower()
 
 
+@pytest.mark.parametrize("problem", ["no", "User is not authorized to perform " * 30, "x" * 5000])
+def test_a_long_problem_is_cut_and_its_remedy_stays_whole(problem):
+    remedy = "ask an operator for the value of RDSIAM_API_URL, or for cloudformation:DescribeStacks"
+    line = str(failed(problem, remedy, "denied"))
+    assert line.startswith(problem[:250])
+    assert line.endswith(f"; {remedy}")
+    assert len(line) <= 400
+
+
 @pytest.mark.parametrize(
     ("message", "says"),
     [

@@ -49,7 +49,7 @@ class Proxy:
         ask: Callable[[DatabaseUpstream], Awaitable[Any]],
         database: str = "orders",
         reason: str | None = None,
-        endpoint: str = "writer",
+        endpoint: str | None = None,
         user: str | None = None,
     ) -> Any:
         installation = LastingInstallation({}, None, None)
@@ -178,9 +178,31 @@ def test_each_token_is_for_the_endpoint_of_the_listener(api, proxy, listener):
 
 def test_an_unknown_endpoint_is_refused_at_the_start_with_those_that_exist(api, proxy):
     error = refusal(proxy, lambda upstream: upstream.engine(), endpoint="reader")
-    assert (error.code, "it has writer" in str(error)) == ("no-such-endpoint", True)
-    error = refusal(proxy, lambda upstream: upstream.engine(), database=HOST, endpoint="reader")
+    assert (error.code, "has one endpoint, writer; the read replicas" in str(error)) == ("no-such-endpoint", True)
+    cluster = {
+        **LISTED,
+        "arn": ARN.replace(":db:", ":cluster:"),
+        "endpoints": [ENDPOINT, {**READER, "name": "reports"}],
+    }
+    api.answers["/databases"] = [Answer(body={"databases": [cluster]})]
+    error = refusal(proxy, lambda upstream: upstream.engine(), endpoint="nothing")
+    assert (error.code, "it has writer and reports" in str(error)) == ("no-such-endpoint", True)
+
+
+@pytest.mark.parametrize("endpoint", ["reader", "writer"])
+@pytest.mark.parametrize("host", [HOST, f"ro-{HOST}"])
+def test_an_endpoint_that_is_named_twice_is_refused(proxy, host, endpoint):
+    error = refusal(proxy, lambda upstream: upstream.engine(), database=host, endpoint=endpoint)
     assert (error.code, "names an endpoint" in str(error)) == ("usage", True)
+
+
+@pytest.mark.parametrize(("endpoint", "host"), [(None, f"two-{HOST}"), ("writer", HOST), ("WRITER", HOST)])
+def test_a_member_stands_for_its_own_endpoint_unless_another_is_named(api, proxy, endpoint, host):
+    member = {"name": "two", "kind": "instance", "host": f"two-{HOST}", "port": 5432}
+    listed = {**LISTED, "arn": ARN.replace(":db:", ":cluster:"), "endpoints": [ENDPOINT, member]}
+    api.answers["/databases"] = [Answer(body={"databases": [listed]})]
+    api.answers["/tokens"] = [Answer(body={**TOKEN, "host": host, "database": listed["arn"]})]
+    assert proxy.use(lambda upstream: upstream.token("app"), database="two", endpoint=endpoint).host == host
 
 
 @pytest.mark.parametrize("code", ["not-allowed", "user-revoked", "reason-required", "signs-itself"])

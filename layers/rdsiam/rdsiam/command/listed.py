@@ -9,8 +9,11 @@ from typing import Any
 from rdsiam.command.errors import Denied, NotFound, Usage
 from rdsiam.command.output import visible
 from rdsiam.errors import NoSuchEndpoint
+from rdsiam.tokens.database_endpoints import DatabaseEndpoints, DatabaseKind, Endpoint
 
 LIST_ENDPOINTS = "rdsiam ls --endpoints shows the endpoints that you may log in to"
+#: Part of an ARN → the kind of database; an instance has `db`.
+_KINDS: Mapping[str, DatabaseKind] = {"cluster": "cluster", "db-proxy": "proxy"}
 
 
 @dataclass(frozen=True)
@@ -34,22 +37,25 @@ class Listed:
 
         :raises NoSuchEndpoint: the list has none of that name.
         """
-        if self.endpoint is None:
-            known = [self.database]
-        else:
-            endpoints = self.database.get("endpoints") or []
-            wanted = self.endpoint.lower().rstrip(".")
-            known = [each for each in endpoints if wanted in (each["name"].lower(), each["host"].lower())]
-        for each in known:
-            if isinstance(host := each.get("host"), str) and type(port := each.get("port")) is int:
-                return host, port
         identifier = visible(str(self.database.get("identifier")))
-        if self.endpoint is None:
+        if self.endpoint is not None:
+            return self._chosen(identifier, self.endpoint)
+        host, port = self.database.get("host"), self.database.get("port")
+        if not isinstance(host, str) or type(port) is not int:
             raise NoSuchEndpoint(f"{identifier} has no endpoint yet", "wait until it is available")
-        names = ", ".join(visible(each["name"]) for each in self.database.get("endpoints") or [])
-        raise NoSuchEndpoint(
-            f"{identifier} has no endpoint {self.endpoint} in use; it has {names or 'none'}", LIST_ENDPOINTS
-        )
+        return host, port
+
+    def _chosen(self, identifier: str, name: str) -> tuple[str, int]:
+        kind: DatabaseKind = next((kind for part, kind in _KINDS.items() if f":{part}:" in self.arn), "instance")
+        listed = [
+            Endpoint(visible(each["name"]), each["kind"], each["host"], each["port"])
+            for each in self.database.get("endpoints") or []
+        ]
+        try:
+            chosen = DatabaseEndpoints(kind, identifier, tuple(listed)).choose(name)
+        except NoSuchEndpoint as error:
+            raise NoSuchEndpoint(f"{identifier}: {error.problem}; {error.remedy}", LIST_ENDPOINTS) from None
+        return chosen.host, chosen.port
 
 
 def find(databases: Sequence[Mapping[str, Any]], name: str) -> Listed | None:

@@ -27,6 +27,7 @@ from rdsiam.proxy.server import Factory, Server
 from rdsiam.proxy.settings import Settings, protection
 from rdsiam.proxy.settings import check as check_settings
 from rdsiam.proxy.upstream import DatabaseUpstream, Limits, Workers
+from rdsiam.tokens.trust import ca_file
 
 #: A name and the port to listen on; an ARN contains colons, and no part of it that may come last is a number.
 _WITH_PORT = re.compile(r"(?P<name>.+):(?P<port>[0-9]{1,5})")
@@ -84,20 +85,22 @@ def _listeners(databases: Sequence[str], asked: Asked) -> list[Listener]:
         if port is not None and port > 65535:
             raise Usage(f"{name}: no port {port}", "ports end at 65535")
         socket = asked.socket.absolute() if asked.socket is not None else None
-        endpoint, host = asked.endpoint or "writer", asked.host or "localhost"
-        listeners.append(Listener(name, endpoint, asked.user, host=host, port=port, socket=socket))
+        host = asked.host or "localhost"
+        listeners.append(Listener(name, asked.endpoint, asked.user, host=host, port=port, socket=socket))
     return listeners
 
 
 def check(found: Settings) -> None:
-    """Check the files that settings name, and say that they are good."""
+    """Check the files that settings and RDSIAM_CA name, and say that they are good."""
     protection(found)
+    ca_file()
     progress(f"good: {len(found.listeners)} listener{'s' if len(found.listeners) > 1 else ''}; nothing was started")
 
 
 def serve(load: Callable[[], Settings], asked: Asked, output: Output, installation: Installation) -> ExitCode:
     """Run the proxy until a signal ends it, and return its exit code."""
     found = load()
+    ca_file()  # else each client would hear of it
     terminal = sys.stderr.isatty()
     logs.set_up(terminal)
     lasting = LastingInstallation(installation.flags, installation.profile, installation.region)
@@ -147,8 +150,8 @@ def _show(server: Server, name: str | None, output: Output) -> None:
     for listening in server.listening:
         listener = listening.listener
         tls = listening.service.protection.tls is not None
-        named = listener.users or listening.users
-        user = listener.user or (next(iter(named)) if len(named) == 1 else None)
+        users = listener.users or listening.users
+        user = listener.user or (next(iter(users)) if len(users) == 1 else None)
         printed = lines(listener, listening.engine, user, name, tls)
         if output.form == "json":
             place = {"host": listener.host, "port": listener.port}
@@ -157,14 +160,15 @@ def _show(server: Server, name: str | None, output: Output) -> None:
             document = {
                 "database": listener.database,
                 "engine": listening.engine,
-                "endpoint": listener.endpoint,
+                "endpoint": listening.service.labels["endpoint"],
                 **place,
                 "user": user,
                 **asdict(printed),
             }
             click.echo(json.dumps(document))
             continue
-        click.echo(visible(f"{listener.database}: {listening.service.labels['listener']}"))
+        named = listener.database if listener.endpoint is None else f"{listener.database} {listener.endpoint}"
+        click.echo(visible(f"{named}: {listening.service.labels['listener']}"))
         for line in printed.all:
             click.echo(f"  {line}")
     sys.stdout.flush()

@@ -19,7 +19,7 @@ from rdsiam.command.login import LoginOptions, check_one_endpoint, login_token
 from rdsiam.command.renewing_aws import RenewingAws
 from rdsiam.errors import RdsiamError
 from rdsiam.proxy.contracts import EngineName, Listener, Token, UpstreamFailed
-from rdsiam.proxy.sentences import failed, one_line
+from rdsiam.proxy.sentences import failed, sentence
 from rdsiam.proxy.token_sources import Access, Target, TokenSource, UpstreamBusy
 from rdsiam.signer import Credentials, TokenSigner
 
@@ -240,11 +240,11 @@ class OwnTokens:
 
 
 def _named(listener: Listener) -> tuple[str, str | None, str | None]:
-    """Return identifier or ARN, the host if that names the database, and the endpoint if it is not the writer's."""
+    """Return identifier or ARN, the host if that names the database, and the endpoint if one is named beside it."""
     name, host = identifier_and_endpoint(listener.database)
-    endpoint = None if listener.endpoint == "writer" else listener.endpoint
-    check_one_endpoint(listener.database, host, LoginOptions(None, local=False, reason=None, endpoint=endpoint))
-    return name, host, endpoint
+    given = LoginOptions(None, local=False, reason=None, endpoint=listener.endpoint)
+    check_one_endpoint(listener.database, host, given)
+    return name, host, listener.endpoint
 
 
 @contextmanager
@@ -256,7 +256,7 @@ def _translate(aws: RenewingAws, arn: str = "", name: str = "") -> Iterator[None
     try:
         yield
     except TryAgain as error:
-        raise UpstreamBusy(one_line(str(error)), error.code) from None
+        raise UpstreamBusy(sentence(error.problem or str(error), error.remedy), error.code) from None
     except RdsiamError as error:
         if isinstance(error, CredentialsExpired):
             aws.forget()

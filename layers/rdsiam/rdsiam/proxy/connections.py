@@ -106,7 +106,7 @@ class Service:
         self.labels: Mapping[str, str] = {
             "listener": address(listener),
             "database": listener.database,
-            "endpoint": listener.endpoint,
+            "endpoint": listener.endpoint or "default",
         }
         self.connections: set[Connection] = set()
         self._trouble: UpstreamFailed | None = None

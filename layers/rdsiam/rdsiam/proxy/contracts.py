@@ -28,7 +28,8 @@ class Listener:
     """A port or unix socket, and the database behind it.
 
     :ivar database: identifier, ARN or endpoint, as every command takes it.
-    :ivar endpoint: writer, reader, or the name of an instance, a custom endpoint, a proxy's endpoint.
+    :ivar endpoint: writer, reader, or the name of an instance, a custom endpoint, a proxy's endpoint. None: the one
+        that `database` names, such as the host of a reader endpoint; otherwise the writer.
     :ivar user: the database user of every client; None: each client names its own, among `users`.
     :ivar users: those that clients may name; empty: any user that upstream gives a token for.
     :ivar host: address to listen on, if there is no `socket`; localhost is 127.0.0.1 and ::1.
@@ -37,7 +38,7 @@ class Listener:
     """
 
     database: str
-    endpoint: str = "writer"
+    endpoint: str | None = None
     user: str | None = None
     users: frozenset[str] = frozenset()
     host: str = "localhost"

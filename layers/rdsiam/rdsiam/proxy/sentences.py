@@ -6,7 +6,7 @@ from rdsiam.doctor.known_errors import explain
 from rdsiam.proxy.contracts import UpstreamFailed
 from rdsiam.report.formatting import visible
 
-__all__ = ["explained", "failed", "one_line"]
+__all__ = ["explained", "failed", "one_line", "sentence"]
 
 #: Characters of a message: a client shows it in one line, and MySQL's protocol has room for 512 bytes.
 LONGEST = 400
@@ -25,7 +25,15 @@ def one_line(text: str, longest: int = LONGEST) -> str:
 
 def failed(problem: str, remedy: str, code: str) -> UpstreamFailed:
     """Return the error with problem and remedy as one sentence."""
-    return UpstreamFailed(one_line(f"{problem}; {remedy}" if remedy else problem), code)
+    return UpstreamFailed(sentence(problem, remedy), code)
+
+
+def sentence(problem: str, remedy: str) -> str:
+    """Return problem and remedy as one line. A long problem is cut, such as a denial of AWS; its remedy stays whole."""
+    if not remedy:
+        return one_line(problem)
+    remedy = one_line(remedy, LONGEST // 2)
+    return f"{one_line(problem, LONGEST - len(remedy) - 2)}; {remedy}"
 
 
 def explained(message: str, database: str) -> str:

@@ -11,6 +11,7 @@ __all__ = [
     "NOTHING_DESCRIBED",
     "WRITER",
     "DatabaseEndpoints",
+    "DatabaseKind",
     "Endpoint",
     "FleetEndpoints",
     "describe",
@@ -18,6 +19,7 @@ __all__ = [
     "look_up",
 ]
 
+DatabaseKind = Literal["instance", "cluster", "proxy"]
 EndpointKind = Literal["writer", "reader", "custom", "instance", "proxy"]
 #: The endpoint of a database if none is named; of a proxy its own.
 WRITER = "writer"
@@ -34,7 +36,7 @@ class Described(Protocol):
     """The facts about a database that its endpoints depend on."""
 
     @property
-    def kind(self) -> Literal["instance", "cluster", "proxy"]: ...
+    def kind(self) -> DatabaseKind: ...
     @property
     def identifier(self) -> str: ...
     @property
@@ -51,7 +53,7 @@ class Described(Protocol):
 class FoundDatabase:
     """A database that was found by its identifier."""
 
-    kind: Literal["instance", "cluster", "proxy"]
+    kind: DatabaseKind
     identifier: str
     engine: str
     resource_id: str
@@ -80,7 +82,7 @@ class DatabaseEndpoints:
     :ivar own: identifier of the instance, cluster or proxy.
     """
 
-    kind: Literal["instance", "cluster", "proxy"]
+    kind: DatabaseKind
     own: str
     listed: tuple[Endpoint, ...]
 
