@@ -42,6 +42,16 @@ def test_a_line_is_one_line_with_the_known_fields_only(package, capsys, terminal
         }
 
 
+def test_listeners_are_a_list_for_programs_and_a_row_for_people(package, capsys):
+    for terminal, shown in (
+        (False, '"listeners": ["localhost:5432", "[::1]:1"]'),
+        (True, "listeners=localhost:5432,[::1]:1"),
+    ):
+        logs.set_up(terminal)
+        package.info("listening", extra={"listeners": ["localhost:5432", "[::1]:1"]})
+        assert shown in capsys.readouterr().err
+
+
 def test_an_unexpected_error_is_logged_by_its_kind_and_place(package, capsys):
     """Its text may repeat bytes of a client, among them a password."""
     logs.set_up(False)

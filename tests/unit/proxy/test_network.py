@@ -274,6 +274,7 @@ def test_no_address_that_answers_is_an_error_in_doctors_words():
 
     error = run(main)
     assert error.code == "port"
+    assert "no connection (127.0.0.2: Connection refused)" in str(error)
     assert "security group" in str(error)
     assert "rdsiam doctor" in str(error)
 

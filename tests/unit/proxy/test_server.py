@@ -640,6 +640,20 @@ def test_a_proxy_ends_well_whatever_became_of_its_unix_socket(tmp_path, instead)
     assert path.exists() is (instead == "a file")
 
 
+@pytest.mark.parametrize("made", [True, False])
+def test_a_path_that_is_too_long_for_a_unix_socket_says_so(tmp_path, made):
+    folder = tmp_path / ("a" * 100)
+    if made:
+        folder.mkdir()
+
+    async def main():
+        with pytest.raises(ListenFailed, match=r"too long for a unix socket: .*; choose a shorter path"):
+            async with Site(Settings((Listener("orders", socket=folder / ".s.PGSQL.5432"),))):
+                pass
+
+    run(main)
+
+
 @pytest.mark.parametrize("name", ["proxy.sock", ".s.PGSQL.", ".s.PGSQL.0", ".s.PGSQL.5432.lock", "s.PGSQL.5432"])
 def test_a_socket_that_clients_of_postgresql_can_not_name_is_refused(tmp_path, name):
     async def main():

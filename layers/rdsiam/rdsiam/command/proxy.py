@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     epilog="""\b
 Examples:
   rdsiam proxy orders
-      as the only user that you may be; PostgreSQL at localhost:5432, MySQL at localhost:3306
+      PostgreSQL at localhost:5432, MySQL at localhost:3306
+  rdsiam proxy shop --endpoint reader -d shop
+      the readers of a cluster; the printed lines open the database shop
   rdsiam proxy orders:5433 billing -u app_service --local
       several databases, signed with your own credentials
   rdsiam proxy orders --socket /run/user/1000/.s.PGSQL.5432

@@ -22,6 +22,7 @@ COMMANDS = [
     "migrate",
     "mysql",
     "onboard",
+    "proxy",
     "psql",
     "report",
     "revoke",

@@ -52,7 +52,7 @@ class _Lines(logging.Formatter):
         fields = _fields(record)
         subject = " ".join(str(fields.pop(name)) for name in ("listener", "database", "user") if name in fields)
         reason = fields.pop("reason", "")
-        rest = " ".join(f"{name}={value}" for name, value in fields.items() if name != "endpoint")
+        rest = " ".join(f"{name}={_short(value)}" for name, value in fields.items() if name != "endpoint")
         parts = [f"{time} {record.getMessage()}", subject, str(reason), rest]
         return ": ".join(_visible(part) for part in parts if part)
 
@@ -60,6 +60,10 @@ class _Lines(logging.Formatter):
 def _fields(record: logging.LogRecord) -> dict[str, object]:
     values = {name: record.__dict__.get(name) for name in _FIELDS}
     return {name: value for name, value in values.items() if value not in (None, "")}
+
+
+def _short(value: object) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _place(error: BaseException) -> str:

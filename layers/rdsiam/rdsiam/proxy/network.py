@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import socket
 import ssl
 from concurrent.futures import Executor
@@ -81,7 +82,9 @@ async def connect(addresses: list[Address], host: str, seconds: float) -> Peer:
         except TimeoutError:
             problem = f"{ip} does not answer"
         except OSError as error:
-            problem = f"{ip}: {error.strerror or error}"
+            problem = (
+                f"{ip}: {os.strerror(error.errno) if error.errno else error}"  # asyncio's text repeats the address
+            )
         else:
             keep_alive(peer.transport.get_extra_info("socket"))
             return peer

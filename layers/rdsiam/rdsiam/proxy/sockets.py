@@ -8,6 +8,7 @@ import os
 import resource
 import socket
 import stat
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +27,8 @@ _FILES = 400
 _KEEPALIVE = (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4))
 #: Seconds in which other proxies have replaced their sockets in a folder.
 _LOCK = 0.5
+#: Bytes of the path of a unix socket, without the zero at its end.
+_LONGEST_PATH = 107 if sys.platform == "linux" else 103
 #: Errors of a machine without IPv6.
 _NO_ADDRESS = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
 
@@ -128,6 +131,9 @@ def _tcp(host: str, port: int) -> socket.socket:
 
 
 def _unix(path: Path) -> socket.socket:
+    if (length := len(os.fsencode(path))) > _LONGEST_PATH:
+        problem = f"{path}: too long for a unix socket: {length} bytes, at most {_LONGEST_PATH}"
+        raise ListenFailed(problem, "choose a shorter path")
     listening = socket.socket(socket.AF_UNIX)
     try:
         listening.setblocking(False)
