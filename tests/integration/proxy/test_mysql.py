@@ -20,7 +20,7 @@ from localcloud.core.certificates import Authority
 from localcloud.databases.servers.mysql_programs import find_mysql
 from rdsiam.proxy.mysql.engine import MySQLEngine
 from rdsiam.tokens import trust
-from tests.integration.proxy.postgres_proxy import StubUpstream, running_proxy
+from tests.integration.proxy.bare_proxy import StubUpstream, running_proxy
 from tests.kinds import MYSQL_FAMILY, needs_mysql
 
 MIB = 2**20

@@ -23,7 +23,7 @@ from rdsiam.proxy.contracts import UpstreamFailed
 from rdsiam.proxy.mysql.engine import MySQLEngine
 from tests.ground import folder_for_servers
 from tests.integration.place import MASTER, MASTER_PASSWORD, verify
-from tests.integration.proxy.postgres_proxy import StubUpstream, running_proxy
+from tests.integration.proxy.bare_proxy import StubUpstream, running_proxy
 from tests.kinds import MYSQL_FAMILY
 
 LIMIT = 5

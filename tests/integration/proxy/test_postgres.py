@@ -17,7 +17,7 @@ from localcloud.core.certificates import Authority
 from localcloud.core.processes import loopback_addresses
 from rdsiam.proxy.postgres.engine import PostgresEngine
 from rdsiam.tokens import trust
-from tests.integration.proxy.postgres_proxy import StubUpstream, running_proxy
+from tests.integration.proxy.bare_proxy import StubUpstream, running_proxy
 
 PSQL, PGBENCH, PG_RECEIVEWAL, PG_RECVLOGICAL = (
     shutil.which(program) or "" for program in ("psql", "pgbench", "pg_receivewal", "pg_recvlogical")
