@@ -20,6 +20,7 @@ from localcloud.databases.servers.mariadb import MariadbServer
 from localcloud.databases.servers.mysql import MysqlServer
 from localcloud.databases.servers.server import ServerAddress
 from rdsiam.proxy.contracts import UpstreamFailed
+from rdsiam.proxy.mysql.client_login import _scramble
 from rdsiam.proxy.mysql.engine import MySQLEngine
 from tests.ground import folder_for_servers
 from tests.integration.place import MASTER, MASTER_PASSWORD, verify
@@ -131,6 +132,31 @@ def quit_as_health_checks_do(port):
         assert b"Bad handshake" in client.recv(4096)
 
 
+def respond(charset, schema=b"", user=b"app"):
+    """Log in with names that a server can't read, by the password `secret`."""
+
+    def attempt(port):
+        client = socket.create_connection(("127.0.0.1", port), timeout=20)
+        start = client.recv(4096)[4:]
+        scramble = start[start.index(b"\0") + 5 :]
+        scramble = scramble[:8] + scramble[27:39]
+        flags = 0x0088_A201 | (8 if schema else 0)
+        response = struct.pack("<IIB", flags, 1 << 24, charset) + bytes(23) + user + b"\0\x14"
+        response += _scramble("mysql_native_password", b"secret", scramble)
+        response += (schema + b"\0" if schema else b"") + b"mysql_native_password\0"
+        client.sendall(len(response).to_bytes(3, "little") + b"\1" + response)
+        answer = client.recv(4096)
+        if answer[4:5] == b"\xfe":  # MySQL's greeting names another plugin
+            response = _scramble("mysql_native_password", b"secret", answer[-21:-1])
+            client.sendall(b"\x14\0\0" + bytes((answer[3] + 1,)) + response)
+            answer = client.recv(4096)
+        assert answer[4:5] == b"\xff", answer
+        assert b"rdsiam proxy asks for its own password" not in answer
+        client.close()
+
+    return attempt
+
+
 def log_in(user, password):
     def attempt(port):
         with pytest.raises(pymysql.OperationalError, match="1045"):
@@ -150,6 +176,12 @@ ENDS = {
     "no token": log_in("denied", "secret"),
     "user with a password": log_in("human", "secret"),
     "unknown user": log_in("unknown", "secret"),
+    "ucs2": respond(35),
+    "utf32": respond(60),
+    "a schema that isn't UTF-8": respond(33, b"\xff\xfe"),
+    "a schema that isn't ASCII": respond(11, b"\xff"),
+    "a schema that isn't GBK": respond(28, b"\xff\xff"),
+    "a user that isn't GBK": respond(28, user="jö".encode()),
 }
 
 

@@ -7,6 +7,7 @@ import secrets
 from typing import Final
 
 from rdsiam.proxy.contracts import Client, ClientRefused
+from rdsiam.proxy.mysql.charsets import is_known_of_clients, is_readable
 from rdsiam.proxy.mysql.handshake import NATIVE, PROTOCOL_41, SHA2, Greeting, Response
 from rdsiam.proxy.mysql.packets import Malformed, Packets, error
 from rdsiam.proxy.peer import PeerClosed
@@ -51,7 +52,9 @@ class ClientLogin:
             await self._check_password(greeting)
         except Malformed as problem:
             raise self.refuse(1043, "08S01", f"Bad handshake: {problem}") from None
-        self.user = self._choose_user()
+        user = self._choose_user()
+        self._check_names(user)
+        self.user = user
 
     def accept(self, answer: bytes) -> None:
         """Pass the server's answer to the login on.
@@ -125,6 +128,16 @@ class ClientLogin:
         if listener.users and user not in listener.users:
             raise self.refuse(1045, "28000", f"Access denied for user {self._named()}: rdsiam proxy lets others log in")
         return user
+
+    def _check_names(self, user: str) -> None:
+        """Check that the server can read the login, as a client could block the proxy's host otherwise."""
+        charset = self.response.charset
+        if not is_known_of_clients(charset):
+            raise self.refuse(1231, "42000", "Variable 'character_set_client' can't be set to ucs2, utf16 or utf32")
+        if not is_readable(user.encode(), charset) or not is_readable(self.response.database, charset):
+            raise self.refuse(
+                1300, "HY000", "Invalid name in the login: connect with utf8mb4, or choose the schema after it (USE)"
+            )
 
     def _named(self) -> str:
         """Return the client's user for a message: without control characters, and not too long."""
