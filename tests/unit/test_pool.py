@@ -162,7 +162,8 @@ class Client(Rds):
 
     def _answer(self, key: str, found: list[Any], kind: str, code: str, asked: dict[str, Any]) -> Any:
         name = asked.get("DBProxyName") or asked.get(f"{kind}Identifier")
-        named = [each for each in found if name in (each.get(f"{kind}Name"), each.get(f"{kind}Identifier"))]
+        keys = [f"{kind}{suffix}" for suffix in ("Name", "Identifier", "Arn")]
+        named = [each for each in found if name in map(each.get, keys)]
         if name is not None and not named:
             raise getattr(self.exceptions, code.removesuffix("Fault") + "Fault")
         return {key: named} if name is not None else super()._answer(key, found, kind, code, asked)
@@ -210,6 +211,21 @@ def test_an_endpoint_that_a_database_does_not_have_is_an_error(rds, endpoint):
         pool.Login.to("shop", "app", endpoint)
     with pytest.raises(NoSuchEndpoint, match="an RDS instance has one endpoint"):
         pool.Login.to("orders", "app", "reader")
+
+
+@pytest.mark.parametrize("name", ["", "nothing", " ", "shop*"])
+def test_a_name_that_rds_takes_for_all_databases_is_none(rds, monkeypatch, name):
+    for method in ("describe_db_instances", "describe_db_clusters"):
+        describe = getattr(Rds, method)
+        monkeypatch.setattr(Rds, method, lambda self, describe=describe, **_: describe(self))
+    with pytest.raises(DatabaseNotFound):
+        pool.Login.to(name, "app")
+
+
+@pytest.mark.parametrize("name", ["SHOP", "arn:aws:rds:eu-west-1:123456789012:cluster:shop"])
+@pytest.mark.parametrize("endpoint", ["reader", "shop-1"])
+def test_a_cluster_has_all_of_its_endpoints_however_it_is_named(rds, name, endpoint):
+    assert pool.Login.to(name, "app", endpoint).host == pool.Login.to("shop", "app", endpoint).host
 
 
 def test_a_database_that_does_not_exist_is_an_error(rds):

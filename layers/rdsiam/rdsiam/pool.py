@@ -91,7 +91,7 @@ class Login:
         The role needs `rds:DescribeDBClusters` and `rds:DescribeDBInstances`; for a cluster also
         `rds:DescribeDBClusterEndpoints`, for a proxy `rds:DescribeDBProxies` and `rds:DescribeDBProxyEndpoints`.
 
-        :param database: identifier of an instance, a cluster or a proxy.
+        :param database: identifier of an instance, a cluster or a proxy; of the first two also the ARN.
         :param endpoint: `writer`, `reader`, or the name of a custom endpoint, of an instance, of a proxy's endpoint.
         :param region: of the database; that of the environment or profile by default.
         :param credentials: of tokens, as Login has them; RDS is asked with the ordinary chain.

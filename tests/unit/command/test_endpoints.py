@@ -4,6 +4,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from rdsiam.command.errors import Denied, NotFound, Usage
 from rdsiam.command.listed import Listed
@@ -257,3 +258,24 @@ def test_the_list_knows_an_endpoint_however_it_is_written(endpoint):
 def test_an_endpoint_that_no_cluster_has_is_not_found(host):
     with pytest.raises(NotFound, match="no cluster and no proxy has the endpoint"):
         sign(host)
+
+
+@pytest.mark.parametrize(
+    ("name", "endpoint", "operation"),
+    [
+        ("shop", "reader", "DescribeDBClusterEndpoints"),
+        (HOSTS["reports"], None, "DescribeDBClusterEndpoints"),
+        ("front", "far", "DescribeDBProxyEndpoints"),
+        (f"far.endpoint.proxy-{X}", None, "DescribeDBProxyEndpoints"),
+    ],
+)
+def test_without_the_right_to_see_endpoints_the_error_names_it(monkeypatch, name, endpoint, operation):
+    def deny(*_: Any, **__: Any) -> Any:
+        message = f"User: x is not authorized to perform: rds:{operation}"
+        raise ClientError({"Error": {"Code": "AccessDenied", "Message": message}}, operation)
+
+    for method in ("describe_db_cluster_endpoints", "describe_db_proxy_endpoints"):
+        monkeypatch.setattr(FleetRds, method, deny)
+    with pytest.raises(Denied) as caught:
+        sign(name, endpoint)
+    assert str(caught.value.remedy).startswith(f"grant rds:{operation} to your role, or sign for an endpoint")

@@ -197,3 +197,16 @@ def test_errors_of_rdsiam_keep_their_remedy():
     denied.code = "denied"
     assert failures.of_rdsiam(denied).fix == "grant cloudformation:DescribeStacks to the caller"
     assert Arn.parse(ROLE).kind == "assumed-role"
+
+
+@pytest.mark.parametrize(
+    "operation", ["DescribeDBClusters", "DescribeDBClusterEndpoints", "DescribeDBProxyEndpoints", "DescribeDBProxies"]
+)
+def test_a_denied_description_names_the_action_to_grant(operation):
+    denied = RdsiamError(f"orders: {operation}: AccessDenied User: x is not authorized to perform: rds:{operation}")
+    denied.code = "denied"
+    verdict = failures.of_rdsiam(denied)
+    assert (verdict.detail, verdict.fix) == (
+        f"you may not call rds:{operation}",
+        f"grant rds:{operation} to the caller",
+    )

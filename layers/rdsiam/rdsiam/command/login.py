@@ -1,5 +1,6 @@
 """From the name of a database to a login: the user, and a token from the API or signed here."""
 
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -24,9 +25,10 @@ from rdsiam.tokens.endpoints import is_rds, region_of
 
 _SOON = timedelta(minutes=5)
 _UNDESCRIBED = (
-    "grant rds:DescribeDBClusters and rds:DescribeDBInstances to your role, or sign for an endpoint that you know: "
-    "rdsiam token --host HOST --port PORT --user USER"
+    "grant {} to your role, or sign for an endpoint that you know: rdsiam token --host HOST --port PORT --user USER"
 )
+#: Operations that tell endpoints, in the errors of callers who may describe the databases themselves.
+_OF_ENDPOINTS = re.compile(r"\bDescribeDB(?:Cluster|Proxy)Endpoints\b")
 
 
 @dataclass(frozen=True)
@@ -255,7 +257,9 @@ def _signed_here(installation: Installation, name: str, host: str | None, login:
     try:
         database = describe_at(installation.aws, name, host, login.endpoint)
     except Denied as denied:
-        raise Denied(denied.problem, denied.remedy or _UNDESCRIBED) from None
+        operation = _OF_ENDPOINTS.search(denied.problem)
+        missing = f"rds:{operation[0]}" if operation else "rds:DescribeDBClusters and rds:DescribeDBInstances"
+        raise Denied(denied.problem, denied.remedy or _UNDESCRIBED.format(missing)) from None
     endpoint, port = database.endpoint
     credentials, expiry = installation.aws.credentials()
     at = datetime.now(UTC).replace(microsecond=0)

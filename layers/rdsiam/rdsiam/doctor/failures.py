@@ -32,8 +32,9 @@ _SERVICES: Mapping[str, tuple[str, ...]] = {
         "SimulatePrincipalPolicy",
     ),
     "rds": (
-        "DescribeDBClusters", "DescribeDBEngineVersions", "DescribeDBInstances", "DescribeDBProxies",
-        "DescribeDBProxyTargets", "DescribeOrderableDBInstanceOptions", "ListTagsForResource",
+        "DescribeDBClusterEndpoints", "DescribeDBClusters", "DescribeDBEngineVersions", "DescribeDBInstances",
+        "DescribeDBProxies", "DescribeDBProxyEndpoints", "DescribeDBProxyTargets",
+        "DescribeOrderableDBInstanceOptions", "ListTagsForResource",
     ),
     "sts": ("GetCallerIdentity",),
 }  # fmt: skip

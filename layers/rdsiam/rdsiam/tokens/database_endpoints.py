@@ -147,19 +147,28 @@ def look_up(rds: Any, identifier: str) -> FoundDatabase:
     :raises DatabaseNotFound: there is none.
     """
     missing = rds.exceptions
+    wanted = identifier.lower()
+    if not wanted:
+        raise DatabaseNotFound("the name of the database is empty")
+    # Each answer is compared with the name: RDS may take one that it can't read for all databases.
     with suppress(missing.DBClusterNotFoundFault):
-        cluster = rds.describe_db_clusters(DBClusterIdentifier=identifier)["DBClusters"][0]
-        resource_id, host = cluster["DbClusterResourceId"], cluster.get("Endpoint")
-        return FoundDatabase("cluster", identifier, cluster["Engine"], resource_id, host, cluster.get("Port"))
+        for cluster in rds.describe_db_clusters(DBClusterIdentifier=wanted)["DBClusters"]:
+            name, resource_id = cluster["DBClusterIdentifier"], cluster["DbClusterResourceId"]
+            if wanted in (name.lower(), cluster["DBClusterArn"].lower()):
+                host, port = cluster.get("Endpoint"), cluster.get("Port")
+                return FoundDatabase("cluster", name, cluster["Engine"], resource_id, host, port)
     with suppress(missing.DBInstanceNotFoundFault):
-        instance = rds.describe_db_instances(DBInstanceIdentifier=identifier)["DBInstances"][0]
-        address = instance.get("Endpoint") or {}
-        host, port = address.get("Address"), address.get("Port")
-        return FoundDatabase("instance", identifier, instance["Engine"], instance["DbiResourceId"], host, port)
+        for instance in rds.describe_db_instances(DBInstanceIdentifier=wanted)["DBInstances"]:
+            name, address = instance["DBInstanceIdentifier"], instance.get("Endpoint") or {}
+            if wanted in (name.lower(), instance["DBInstanceArn"].lower()):
+                host, port = address.get("Address"), address.get("Port")
+                return FoundDatabase("instance", name, instance["Engine"], instance["DbiResourceId"], host, port)
     with suppress(missing.DBProxyNotFoundFault):
-        proxy = rds.describe_db_proxies(DBProxyName=identifier)["DBProxies"][0]
-        port = 3306 if proxy["EngineFamily"] == "MYSQL" else 5432
-        return FoundDatabase("proxy", identifier, "", "", proxy.get("Endpoint"), port)
+        for proxy in rds.describe_db_proxies(DBProxyName=identifier)["DBProxies"]:
+            name = proxy["DBProxyName"]
+            if wanted == name.lower():
+                port = 3306 if proxy["EngineFamily"] == "MYSQL" else 5432
+                return FoundDatabase("proxy", name, "", "", proxy.get("Endpoint"), port)
     raise DatabaseNotFound(f"no instance, cluster or proxy is named {identifier} in region {rds.meta.region_name}")
 
 
