@@ -107,7 +107,8 @@ def test_psql_has_tls_and_a_password_with_a_certificate(upstream, certificates, 
         result = psql(proxy, "-c", "SELECT current_user", more=more, PGPASSWORD=SECRET)
         assert (result.stdout, result.stderr) == ("app\n", "")
         wrong = psql(proxy, "-c", "SELECT 1", more=more, PGPASSWORD=SECRET[1:])
-        assert 'FATAL:  password authentication failed for user "app": the proxy has another secret' in wrong.stderr
+        problem = "rdsiam proxy asks for its own password, and got another one"
+        assert f'FATAL:  password authentication failed for user "app": {problem}' in wrong.stderr
         plain = psql(proxy, "-c", "SELECT 1", more="sslmode=disable", PGPASSWORD=SECRET)
         assert "FATAL:  this proxy takes connections with TLS only" in plain.stderr
     assert len(upstream.connected) == 1

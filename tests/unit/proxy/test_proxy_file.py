@@ -79,7 +79,7 @@ ONE = '[[database]]\nname = "orders"\nport = 5432\n'
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("", "no database is named"),
+        ("", "no database is named; one begins with [[database]]"),
         ("cut = true\n", "no database is named"),
         ("max_conections = 5\n" + ONE, "line 1: max_conections: unknown; known are max_connections, "),
         (ONE + "prot = 5433\n", "line 4: prot: unknown; known are name, endpoint, user, users, host, port, socket"),

@@ -50,11 +50,13 @@ def running(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_a_proxy_without_connections_at_once(number):
+def test_a_signal_ends_a_proxy_without_connections_at_once(number, caplog):
     async def act(site: Site) -> None:
         send(number)
 
+    caplog.set_level("INFO", "rdsiam.proxy")
     assert running(act) is End.COMPLETE
+    assert "shutting down" in caplog.messages
 
 
 def test_systemd_learns_each_state(monkeypatch, tmp_path):
@@ -90,7 +92,9 @@ def test_a_busy_connection_may_finish():
     assert running(act) is End.COMPLETE
 
 
-def test_the_time_limit_ends_what_is_left():
+def test_the_time_limit_ends_what_is_left(caplog):
+    caplog.set_level("INFO", "rdsiam.proxy")
+
     async def act(site: Site) -> None:
         client = await site.client()
         await client.ask("a statement in work")
@@ -99,6 +103,7 @@ def test_the_time_limit_ends_what_is_left():
         client.close()
 
     assert running(act, Settings((LISTENER,), drain_timeout=0)) is End.CUT
+    assert "shutting down; a second signal ends open connections at once" in caplog.messages
 
 
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])

@@ -136,7 +136,8 @@ async def _reload(server: Server, load: Callable[[], Settings | None]) -> bool:
 async def _drain(server: Server, number: signal.Signals, signals: "asyncio.Queue[signal.Signals]") -> End:
     notify(STOPPING)
     extra = {"signal": number.name, "connections": server.open}
-    logger.info("shutting down; a second signal ends open connections at once", extra=extra)
+    hint = "; a second signal ends open connections at once" if server.open else ""
+    logger.info("shutting down%s", hint, extra=extra)
     draining = asyncio.ensure_future(server.drain())
     while True:
         second = asyncio.ensure_future(signals.get())

@@ -68,7 +68,7 @@ def check(settings: Settings) -> None:
     """
     problems: list[str] = []
     if not settings.listeners:
-        problems.append("no database is named")
+        problems.append("no database is named; one begins with [[database]], its name and its port")
     if (settings.certificate is None) != (settings.key is None):
         problems.append("certificate and key are given together, or neither")
     protected = settings.password_file is not None and settings.certificate is not None

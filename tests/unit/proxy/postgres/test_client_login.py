@@ -352,7 +352,8 @@ def test_another_password_is_refused(secret, sent):
         await client.message()
         client.peer.write(password(sent))
         reason, fields = await refused(client)
-        assert reason == 'password authentication failed for user "app": the proxy has another secret'
+        problem = "rdsiam proxy asks for its own password, and got another one"
+        assert reason == f'password authentication failed for user "app": {problem}'
         assert fields["C"] == "28P01"
         assert upstream.addresses == []
 

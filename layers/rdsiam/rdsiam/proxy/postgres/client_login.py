@@ -108,7 +108,8 @@ async def _check_secret(client: Client, secret: bytes, startup: Startup) -> None
     password = answer.body[:-1]
     if not password or not hmac.compare_digest(password, secret):
         name = startup.user.decode(errors="replace")
-        raise Refusal(f'password authentication failed for user "{name}": the proxy has another secret', "28P01")
+        problem = "rdsiam proxy asks for its own password, and got another one"
+        raise Refusal(f'password authentication failed for user "{name}": {problem}', "28P01")
 
 
 def _user(listener: Listener, startup: Startup) -> str:
