@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 from rdsiam.core.extras import needs
-from rdsiam.errors import InvalidRequest, RdsiamError
+from rdsiam.errors import InvalidRequest, NoSuchEndpoint, RdsiamError
 from rdsiam.signer import Credentials, TokenSigner
 from rdsiam.tokens import drivers
 from rdsiam.tokens.database_endpoints import describe, look_up
@@ -101,7 +101,10 @@ class Login:
         from botocore.session import Session
 
         rds = Session().create_client("rds", region_name=region or _region_of_environment())
-        found = describe(rds, look_up(rds, database)).choose(endpoint)
+        try:
+            found = describe(rds, look_up(rds, database)).choose(endpoint)
+        except NoSuchEndpoint as error:
+            raise NoSuchEndpoint(f"{database}: {error.problem}", error.remedy) from None
         return cls(found.host, found.port, user, rds.meta.region_name, credentials)
 
     def __repr__(self) -> str:
