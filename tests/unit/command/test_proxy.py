@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from rdsiam.command.app import run
-from rdsiam.command.proxy_options import Asked
-from rdsiam.command.proxy_run import settings
+from rdsiam.command.proxy_options import ProxyOptions
+from rdsiam.command.proxy_run import read_settings
 from rdsiam.errors import RdsiamError
 from rdsiam.proxy.contracts import Listener
 from rdsiam.tokens.trust import ca_file
@@ -14,9 +14,9 @@ from rdsiam.tokens.trust import ca_file
 ARN = "arn:aws:rds:eu-central-1:123456789012:db:orders"
 
 
-def asked(**given) -> Asked:
+def asked(**given) -> ProxyOptions:
     nothing = dict.fromkeys(["config", "user", "endpoint", "host", "port", "socket", "name", "reason"])
-    return Asked(**{**nothing, "fields": {}, "local": False, "only_check": False, **given})
+    return ProxyOptions(**{**nothing, "fields": {}, "local": False, "only_check": False, **given})
 
 
 @pytest.mark.parametrize(
@@ -35,12 +35,12 @@ def asked(**given) -> Asked:
     ids=str,
 )
 def test_each_database_has_its_port(databases, port, places):
-    found = settings(databases, asked(port=port))
+    found = read_settings(databases, asked(port=port))
     assert [(listener.database, listener.port) for listener in found.listeners] == places
 
 
 def test_options_are_of_all_databases():
-    found = settings(["orders", "billing"], asked(user="app", endpoint="reader", fields={"cut": True}))
+    found = read_settings(["orders", "billing"], asked(user="app", endpoint="reader", fields={"cut": True}))
     assert found.listeners == (
         Listener("orders", endpoint="reader", user="app"),
         Listener("billing", endpoint="reader", user="app"),
@@ -68,7 +68,7 @@ def test_options_are_of_all_databases():
 )
 def test_other_command_lines_are_refused(databases, given, problem):
     with pytest.raises(RdsiamError) as error:
-        settings(databases, asked(**given))
+        read_settings(databases, asked(**given))
     assert problem in str(error.value)
 
 

@@ -8,7 +8,7 @@ import click
 from rdsiam.command import names, options
 from rdsiam.command.installation import Installation
 from rdsiam.command.output import Output
-from rdsiam.command.proxy_options import Asked, asked_options
+from rdsiam.command.proxy_options import ProxyOptions, with_proxy_options
 
 if TYPE_CHECKING:
     from rdsiam.proxy.settings import Settings
@@ -27,22 +27,22 @@ Examples:
   rdsiam proxy --config proxy.toml --health-port 9100"""
 )
 @click.argument("databases", metavar="[DATABASE[:PORT]]...", nargs=-1, shell_complete=names.of_logins)
-@asked_options
+@with_proxy_options
 @options.output("text", "json")
 @options.installation("api_url")
-def proxy(databases: tuple[str, ...], asked: Asked, output: Output, installation: Installation) -> None:
+def proxy(databases: tuple[str, ...], proxy_options: ProxyOptions, output: Output, installation: Installation) -> None:
     """Listen on this machine, and log clients that can't sign in to DATABASE with fresh tokens.
 
     Clients need no password and no TLS; the proxy's way to the database is verified TLS. It runs until SIGTERM or
     SIGINT, and prints the lines to paste into clients.
     """
     # Imported late: other commands have no use for asyncio, which takes 50 ms.
-    from rdsiam.command.proxy_run import check, serve, settings
+    from rdsiam.command.proxy_run import check_files, read_settings, serve
 
     def load() -> "Settings":
-        return settings(databases, asked)
+        return read_settings(databases, proxy_options)
 
-    if asked.only_check:
-        check(load())
+    if proxy_options.only_check:
+        check_files(load())
     else:
-        sys.exit(serve(load, asked, output, installation))
+        sys.exit(serve(load, proxy_options, output, installation))

@@ -29,7 +29,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 @dataclass(frozen=True)
-class Asked:
+class ProxyOptions:
     """Options of the command; None if they are not given.
 
     :ivar fields: of the settings, those that are given.
@@ -57,8 +57,8 @@ class Asked:
         ]
 
 
-def asked_options(command: options.Command) -> options.Command:
-    """Add the options of the proxy itself; the command gets `asked`."""
+def with_proxy_options(command: options.Command) -> options.Command:
+    """Add the options of the proxy itself; the command gets `proxy_options`."""
     port = click.IntRange(0, 65535)
     added: list[options.Decorator] = [
         click.option("--config", metavar="FILE", type=_FILE, help="Read databases and settings from proxy.toml."),
@@ -109,10 +109,10 @@ def asked_options(command: options.Command) -> options.Command:
     ]
     own = ["config", *_OF_LISTENERS, "name", "local", "reason", "only_check"]
 
-    def make(values: Mapping[str, Any]) -> Asked:
+    def make(values: Mapping[str, Any]) -> ProxyOptions:
         # A flag that is not given is False.
         given = {name: value for name in _FIELDS if (value := values[name]) is not None and value is not False}
         fields = {_FIELDS[name]: value for name, value in given.items()}
-        return Asked(**{name: values[name] for name in own}, fields=fields)
+        return ProxyOptions(**{name: values[name] for name in own}, fields=fields)
 
-    return options.add(added, options.gather("asked", [*own, *_FIELDS], make)(command))
+    return options.add(added, options.gather("proxy_options", [*own, *_FIELDS], make)(command))

@@ -14,7 +14,7 @@ import click
 from rdsiam.command.errors import CommandError, ExitCode, Usage
 from rdsiam.command.installation import Installation
 from rdsiam.command.output import Output, progress, visible
-from rdsiam.command.proxy_options import Asked
+from rdsiam.command.proxy_options import ProxyOptions
 from rdsiam.command.proxy_sources import LastingInstallation, source
 from rdsiam.proxy import logs, proxy_file
 from rdsiam.proxy.connection_strings import lines
@@ -49,33 +49,33 @@ _START_EXITS = {
 _CALLS, _NAMES = 16, 4
 
 
-def settings(databases: Sequence[str], asked: Asked) -> Settings:
+def read_settings(databases: Sequence[str], options: ProxyOptions) -> Settings:
     """Return the settings of a configuration file, or of the options.
 
     :raises Usage: both are given, or neither.
     :raises ProxySettingsInvalid: they break the rules.
     """
-    if asked.config is not None:
-        given = [*(["DATABASE"] if databases else []), *asked.given()]
+    if options.config is not None:
+        given = [*(["DATABASE"] if databases else []), *options.given()]
         if given:
-            raise Usage(f"--config is given, and {', '.join(given)} as well", f"write it into {asked.config}")
-        return proxy_file.read(asked.config)
+            raise Usage(f"--config is given, and {', '.join(given)} as well", f"write it into {options.config}")
+        return proxy_file.read(options.config)
     if not databases:
         raise Usage("no database is named", "name one, or give --config FILE; rdsiam ls lists them")
-    if asked.socket is not None and (len(databases) > 1 or asked.port is not None or asked.host is not None):
+    if options.socket is not None and (len(databases) > 1 or options.port is not None or options.host is not None):
         raise Usage("--socket is for one database, without --port and --host", "use --config for more")
-    found = Settings(tuple(_listeners(databases, asked)), **asked.fields)
-    check_settings(found)
-    return found
+    settings = Settings(tuple(_listeners(databases, options)), **options.fields)
+    check_settings(settings)
+    return settings
 
 
-def _listeners(databases: Sequence[str], asked: Asked) -> list[Listener]:
+def _listeners(databases: Sequence[str], options: ProxyOptions) -> list[Listener]:
     named = []
     for text in databases:
         with_port = _WITH_PORT.fullmatch(text)
         named.append((with_port["name"], int(with_port["port"])) if with_port else (text, None))
     taken = {port for _, port in named}
-    following = asked.port
+    following = options.port
     listeners = []
     for name, port in named:
         if port is None and following is not None:
@@ -84,22 +84,24 @@ def _listeners(databases: Sequence[str], asked: Asked) -> list[Listener]:
             port, following = following, following + 1 if following else 0
         if port is not None and port > 65535:
             raise Usage(f"{name}: no port {port}", "ports end at 65535")
-        socket = asked.socket.absolute() if asked.socket is not None else None
-        host = asked.host or "localhost"
-        listeners.append(Listener(name, asked.endpoint, asked.user, host=host, port=port, socket=socket))
+        socket = options.socket.absolute() if options.socket is not None else None
+        host = options.host or "localhost"
+        listeners.append(Listener(name, options.endpoint, options.user, host=host, port=port, socket=socket))
     return listeners
 
 
-def check(found: Settings) -> None:
+def check_files(settings: Settings) -> None:
     """Check the files that settings and RDSIAM_CA name, and say that they are good."""
-    protection(found)
+    protection(settings)
     ca_file()
-    progress(f"good: {len(found.listeners)} listener{'s' if len(found.listeners) > 1 else ''}; nothing was started")
+    progress(
+        f"good: {len(settings.listeners)} listener{'s' if len(settings.listeners) > 1 else ''}; nothing was started"
+    )
 
 
-def serve(load: Callable[[], Settings], asked: Asked, output: Output, installation: Installation) -> ExitCode:
+def serve(load: Callable[[], Settings], options: ProxyOptions, output: Output, installation: Installation) -> ExitCode:
     """Run the proxy until a signal ends it, and return its exit code."""
-    found = load()
+    settings = load()
     ca_file()  # else each client would hear of it
     terminal = sys.stderr.isatty()
     logs.set_up(terminal)
@@ -110,16 +112,16 @@ def serve(load: Callable[[], Settings], asked: Asked, output: Output, installati
     trust = Trust()
 
     def upstream(listener: Listener, per_second: int) -> Upstream:
-        tokens, access = source(lasting, listener, asked.local, asked.reason)
+        tokens, access = source(lasting, listener, options.local, options.reason)
         return DatabaseUpstream(tokens, access, workers, Limits(per_second=per_second), trust)
 
     def again() -> Settings | None:
         has_gone = terminal and not sys.stderr.isatty()
-        return None if asked.config is None or has_gone else load()
+        return None if options.config is None or has_gone else load()
 
     async def main() -> End:
-        server = Server(found, Factory(upstream, lambda engine: _ENGINES[engine]()))
-        return await run(server, again, lambda: _show(server, asked.name, output))
+        server = Server(settings, Factory(upstream, lambda engine: _ENGINES[engine]()))
+        return await run(server, again, lambda: _show(server, options.name, output))
 
     try:
         end = asyncio.run(main())

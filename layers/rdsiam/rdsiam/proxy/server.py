@@ -52,7 +52,7 @@ class Listening:
     :ivar users: those that the caller may be; empty if unknown.
     """
 
-    asked: Listener
+    requested: Listener
     service: Service
     engine: EngineName
     users: frozenset[str]
@@ -124,9 +124,9 @@ class Server:
             except Exception as error:  # the next look may succeed
                 extra = {"error": type(error).__name__}
                 logger.error("a missing database can't be served", extra=extra, exc_info=error)
-            found = [each for each in self.listening if each.asked in before]
-            for each in found:
-                logger.info("listening", extra={"listeners": [each.service.labels["listener"]]})
+            new = [listening for listening in self.listening if listening.requested in before]
+            for listening in new:
+                logger.info("listening", extra={"listeners": [listening.service.labels["listener"]]})
 
     async def _change(self, settings: Settings, may_miss: Callable[[Listener], bool]) -> None:
         check(settings)
@@ -153,7 +153,7 @@ class Server:
 
         :raises UpstreamFailed: nothing is known, or something is missing that may not be.
         """
-        former = {listening.asked: listening for listening in self.listening}
+        former = {listening.requested: listening for listening in self.listening}
         same_limits = settings.connections_per_second == self.settings.connections_per_second
         upstreams: _Upstreams = {}
         missing: _Missing = {}
@@ -181,23 +181,23 @@ class Server:
         """Listen for these, and for no others any longer."""
         bound = self._bind(listeners, {listener: engine for listener, (_, engine, _) in upstreams.items()})
         listening = []
-        for asked in listeners:
-            upstream, name, users = upstreams[asked]
-            own, before = bound[asked]
+        for requested in listeners:
+            upstream, name, users = upstreams[requested]
+            own, before = bound[requested]
             # Requests to cancel come to the same place, whatever has changed.
             same = before is not None and before.engine == name
             engine = before.service.engine if before is not None and same else self._factory.engine(name)
-            actual = asked if asked.socket is not None else replace(asked, port=own[0].getsockname()[1])
+            actual = requested if requested.socket is not None else replace(requested, port=own[0].getsockname()[1])
             service = Service(actual, upstream, engine, shield, self._gate, self.metrics)
             servers = [await _serve(each, service) for each in own]
-            listening.append(Listening(asked, service, name, users, own, servers))
+            listening.append(Listening(requested, service, name, users, own, servers))
         for old in self.listening:
             old.stop()
             self._former.append(old.service)
-        kept = {number.fileno() for each in listening for number in each.sockets}
+        used = {own.fileno() for each in listening for own in each.sockets}
         for old in self.listening:
             for each in old.sockets:
-                if each.fileno() not in kept:
+                if each.fileno() not in used:
                     sockets.remove(each)
         self._former = [service for service in self._former if service.busy]
         self.listening = listening
@@ -213,7 +213,7 @@ class Server:
         try:
             for listener in listeners:
                 place = _place(listener)
-                before = next((old for old in former if place in (_place(old.asked), _place(old.listener))), None)
+                before = next((old for old in former if place in (_place(old.requested), _place(old.listener))), None)
                 if before is not None:
                     former.remove(before)
                     bound[listener] = before.sockets, before
