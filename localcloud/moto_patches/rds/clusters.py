@@ -113,6 +113,7 @@ class ClusterCalls(Patch):
         refusals.check_cluster_available(cluster)
         if request.get("new_db_cluster_identifier"):
             raise RDSClientError("InvalidParameterValue", "Clusters can't be renamed in localcloud.")
+        refusals.check_same_port(cluster, request.pop("port", None))
         iam = request.get("enable_iam_database_authentication")
         allow_major = bool(request.pop("allow_major_version_upgrade", False))
         version = request.pop("engine_version", None)

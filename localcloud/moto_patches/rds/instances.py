@@ -145,6 +145,7 @@ class InstanceCalls(Patch):
         request = dict(kwargs.items())
         if instance.db_cluster_identifier is not None:
             refusals.check_member(request)
+        refusals.check_same_port(instance, request.pop("db_port_number", None))
         by_token = master_change(instance, request)
         password = request.pop("master_user_password", None)
         if password is not None:

@@ -42,6 +42,13 @@ def check_port(port: int | None) -> None:
         raise _error("InvalidParameterValue", f"Invalid port: {port}. Valid: {_FIRST_PORT} to {_LAST_PORT}.")
 
 
+def check_same_port(resource: Any, port: int | None) -> None:
+    # AWS: moves to the port with a restart. moto: says it, of a cluster; nothing would listen there.
+    check_port(port)
+    if port is not None and int(port) != int(resource.port):
+        raise _error("InvalidParameterValue", "The port of a database can't be changed in localcloud.")
+
+
 def check_available(instance: Any) -> None:
     # AWS: an instance that is being created, saved or deleted can't be modified. moto: it can.
     if instance.status != "available":

@@ -108,6 +108,14 @@ def test_wrong_endpoints_are_refused(databases, cluster, arguments, error):
         _described(databases, "wrong")
 
 
+def test_the_port_of_a_cluster_stays_what_its_endpoints_listen_at(databases, cluster):
+    port = databases.cluster(cluster)["Port"]
+    with pytest.raises(ClientError, match="InvalidParameterValue"):
+        databases.rds.modify_db_cluster(DBClusterIdentifier=cluster, Port=port + 1, ApplyImmediately=True)
+    databases.rds.modify_db_cluster(DBClusterIdentifier=cluster, Port=port, ApplyImmediately=True)
+    assert databases.cluster(cluster)["Port"] == port
+
+
 def _described(databases: Any, name: str) -> dict[str, Any]:
     found = databases.rds.describe_db_cluster_endpoints(DBClusterEndpointIdentifier=name)["DBClusterEndpoints"]
     return dict(found[0])

@@ -92,6 +92,11 @@ def test_an_instance_listens_at_the_port_that_was_asked_for(databases):
     assert instance["Endpoint"]["Port"] == 6543
     with databases.as_master(instance) as master:
         databases.make_iam_user(master)
+    for port in (1149, 6544):
+        with pytest.raises(ClientError, match="InvalidParameterValue"):
+            databases.rds.modify_db_instance(DBInstanceIdentifier="ported", DBPortNumber=port, ApplyImmediately=True)
+    databases.rds.modify_db_instance(DBInstanceIdentifier="ported", DBPortNumber=6543, ApplyImmediately=True)
+    assert databases.instance("ported")["Endpoint"]["Port"] == 6543
     databases.by_token(instance, "app", instance["DbiResourceId"]).connection.close()
     databases.drop("ported")
 

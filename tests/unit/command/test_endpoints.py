@@ -279,3 +279,19 @@ def test_without_the_right_to_see_endpoints_the_error_names_it(monkeypatch, name
     with pytest.raises(Denied) as caught:
         sign(name, endpoint)
     assert str(caught.value.remedy).startswith(f"grant rds:{operation} to your role, or sign for an endpoint")
+
+
+@pytest.mark.parametrize(
+    ("host", "operation", "code"),
+    [
+        (f"none.cluster-custom-{X}", "describe_db_cluster_endpoints", "DBClusterEndpointNotFoundFault"),
+        (f"none.endpoint.proxy-{X}", "describe_db_proxy_endpoints", "DBProxyEndpointNotFoundFault"),
+    ],
+)
+def test_so_is_one_that_rds_answers_with_an_error(monkeypatch, host, operation, code):
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise ClientError({"Error": {"Code": code, "Message": "not found"}}, operation)
+
+    monkeypatch.setattr(FleetRds, operation, refuse)
+    with pytest.raises(NotFound, match=f"no cluster and no proxy has the endpoint {host}"):
+        sign(host)

@@ -66,6 +66,8 @@ _MISSING = {
     "DBInstanceNotFoundFault",
     "DBClusterNotFoundFault",
     "DBProxyNotFoundFault",
+    "DBClusterEndpointNotFoundFault",
+    "DBProxyEndpointNotFoundFault",
 }
 _WRONG = {"InvalidParameterValue", "InvalidParameterValueException", "InvalidBucketName", "ValidationException"}
 _BUSY = {"ThrottlingException", "Throttling", "TooManyRequestsException", "SlowDown", "ServiceUnavailable", "503"}

@@ -1,6 +1,7 @@
 """From the name of a database to the database and its endpoint, as RDS describes them to the caller."""
 
 import re
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -84,7 +85,8 @@ def _owner_of(rds: Any, host: str) -> str:
     :raises NotFound: the caller's account has no such endpoint in this region.
     """
     name = host.partition(".")[0]
-    with translate_errors(host):
+    owners: list[Any] = []
+    with suppress(NotFound), translate_errors(host):
         if kind_of(host) == _OF_PROXY:
             described = rds.describe_db_proxy_endpoints(DBProxyEndpointName=name)["DBProxyEndpoints"]
             owners = [each["DBProxyName"] for each in described if each.get("Endpoint") == host]
