@@ -128,8 +128,8 @@ def variables(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
             f"{SYSTEM} can't be written and {LIBRARY} is missing, so that names of databases lead nowhere: "
             "apt-get install libnss-wrapper"
         )
-    others = [each for each in environment.get("LD_PRELOAD", "").split(":") if each and not each.endswith(LIBRARY)]
-    return {"LD_PRELOAD": ":".join([str(library), *others]), "NSS_WRAPPER_HOSTS": str(path), VARIABLE: str(path)}
+    libraries = [each for each in environment.get("LD_PRELOAD", "").split(":") if each and not each.endswith(LIBRARY)]
+    return {"LD_PRELOAD": ":".join([str(library), *libraries]), "NSS_WRAPPER_HOSTS": str(path), VARIABLE: str(path)}
 
 
 def is_claimed(number: int) -> bool:
@@ -196,14 +196,14 @@ def _make(path: Path) -> None:
     names = re.sub(r"[ \t]*#.*", "", names).strip() + "\n"
     with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".hosts.", delete=False) as file:
         file.write(names)
-    made = Path(file.name)
-    made.chmod(0o644)
+    unfinished = Path(file.name)
+    unfinished.chmod(0o644)
     try:
-        path.hardlink_to(made)
+        path.hardlink_to(unfinished)
     except FileExistsError:
         return
     finally:
-        made.unlink()
+        unfinished.unlink()
 
 
 def main() -> int:

@@ -5,17 +5,18 @@ import contextlib
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rdsiam.proxy.contracts import Client, ClientRefused, Engine, EngineName, Listener, Token, UpstreamFailed
+from rdsiam.proxy.contracts import Client, ClientRefused, Engine, Listener, Token, UpstreamFailed
 from rdsiam.proxy.peer import Peer, PeerClosed
 from rdsiam.proxy.postgres.engine import PostgresEngine
+from tests.proxy_upstream import PartialUpstream
 
 
 @dataclass
-class StubUpstream:
+class StubUpstream(PartialUpstream):
     """A server with TLS, whose tokens a function makes.
 
     :ivar addresses: where connections by name lead, in turn; the certificate's name stays.
@@ -30,15 +31,6 @@ class StubUpstream:
     connected: list[tuple[str, int]] = field(default_factory=list)
     _turn: int = 0
 
-    async def engine(self) -> EngineName:
-        return "postgres"
-
-    async def users(self) -> frozenset[str]:
-        return frozenset()
-
-    async def ended(self, _: Collection[str]) -> Mapping[str, str]:
-        return {}
-
     async def token(self, user: str) -> Token:
         return Token(self.make_token(user), self.host, self.addresses[0][1], user)
 
@@ -52,10 +44,6 @@ class StubUpstream:
         except OSError as error:
             raise UpstreamFailed(f"no connection: {error}", "port") from None
         return peer
-
-    def address_of(self, peer: Peer) -> tuple[str, int]:
-        host, port = peer.transport.get_extra_info("peername")[:2]
-        return host, port
 
     async def start_tls(self, peer: Peer) -> None:
         context = ssl.create_default_context(cafile=self.authority)

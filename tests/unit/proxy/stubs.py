@@ -13,6 +13,7 @@ from rdsiam.proxy.contracts import Client, EngineName, Listener, Opened, Token, 
 from rdsiam.proxy.peer import Peer
 from rdsiam.proxy.server import Factory, Server
 from rdsiam.proxy.settings import Settings
+from tests.proxy_upstream import PartialUpstream
 
 LOCAL = "127.0.0.1"
 
@@ -54,7 +55,7 @@ class StubEngine:
 
 
 @dataclass
-class StubUpstream:
+class StubUpstream(PartialUpstream):
     """A database that echoes, and decisions that a test sets.
 
     :ivar failing: user → the error instead of a token; "" is the error instead of the engine.
@@ -80,10 +81,6 @@ class StubUpstream:
             raise self.failing[""]
         return "postgres"
 
-    async def users(self) -> frozenset[str]:
-        """Return no users."""
-        return frozenset()
-
     async def token(self, user: str) -> Token:
         """Return a token, or fail, or never return."""
         self.asked.append(user)
@@ -98,11 +95,6 @@ class StubUpstream:
         _, peer = await asyncio.get_running_loop().create_connection(Peer, LOCAL, self.port)
         self.peers.append(peer)
         return peer
-
-    def address_of(self, peer: Peer) -> tuple[str, int]:
-        """Return the address of a connection."""
-        host, port = peer.transport.get_extra_info("peername")
-        return host, port
 
     async def start_tls(self, peer: Peer) -> None:
         """Leave the connection as it is."""

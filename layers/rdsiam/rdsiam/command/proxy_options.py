@@ -32,7 +32,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 class ProxyOptions:
     """Options of the command; None if they are not given.
 
-    :ivar fields: of the settings, those that are given.
+    :ivar fields: fields of the settings that are given.
     :ivar name: database or schema in the printed lines.
     """
 

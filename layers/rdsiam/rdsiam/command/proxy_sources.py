@@ -176,11 +176,11 @@ class OwnAccess:
         self._known: set[str] = set()
 
     def name(self, arn: str) -> None:
-        """Take the database's ARN: the API doesn't list what one's own credentials sign for."""
+        """Take the database's ARN: the API doesn't list databases that the caller's own credentials sign for."""
         self._api.arn = arn
 
     def users(self) -> frozenset[str]:
-        """Return no user: those that the caller signs for are not in the API's list."""
+        """Return no user: users that the caller signs for are not in the API's list."""
         return frozenset()
 
     def ended(self, user: str) -> UpstreamFailed | None:

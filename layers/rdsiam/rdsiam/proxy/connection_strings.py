@@ -27,7 +27,7 @@ class Lines:
 
     @property
     def all(self) -> Sequence[str]:
-        """Those that there are."""
+        """The lines that are not empty."""
         return [line for line in (self.url, self.jdbc, self.command) if line]
 
 

@@ -109,7 +109,7 @@ class Service:
             "endpoint": listener.endpoint or "default",
         }
         self.connections: set[Connection] = set()
-        self._trouble: UpstreamFailed | None = None
+        self._failure: UpstreamFailed | None = None
         self._next_check = 0.0
         self._checking: asyncio.Task[None] | None = None
         self._last_user = ""
@@ -171,7 +171,7 @@ class Service:
             if self._checking is None or self._checking.done():
                 self._checking = asyncio.ensure_future(self._ask(user))
             await asyncio.shield(self._checking)
-        return self._trouble
+        return self._failure
 
     async def _ask(self, user: str) -> None:
         try:
@@ -181,12 +181,12 @@ class Service:
         else:
             self._note(None)
 
-    def _note(self, trouble: UpstreamFailed | None) -> None:
+    def _note(self, failure: UpstreamFailed | None) -> None:
         """Note whether a token could be had; a user that a client has named says nothing about others."""
-        if trouble is not None and self.listener.user is None and trouble.code in _OF_ONE_USER:
+        if failure is not None and self.listener.user is None and failure.code in _OF_ONE_USER:
             return
-        self._trouble = trouble
-        self._next_check = time.monotonic() + (_CHECK if trouble is None else _CHECK_AGAIN)
+        self._failure = failure
+        self._next_check = time.monotonic() + (_CHECK if failure is None else _CHECK_AGAIN)
 
     async def cut(self) -> None:
         """End the connections of users whose access has ended.
@@ -197,7 +197,7 @@ class Service:
         if not users:
             return
         for user, reason in (await self.upstream.ended(users)).items():
-            for connection in [each for each in self.connections if each.opened.user == user]:
+            for connection in [connection for connection in self.connections if connection.opened.user == user]:
                 logger.warning("connection cut", extra={**self.labels, "user": user, "reason": reason})
                 connection.end(f"the connection was cut: {reason}", "access-ended")
 

@@ -31,7 +31,7 @@ class Listener:
     :ivar endpoint: writer, reader, or the name of an instance, a custom endpoint, a proxy's endpoint. None: the one
         that `database` names, such as the host of a reader endpoint; otherwise the writer.
     :ivar user: the database user of every client; None: each client names its own, among `users`.
-    :ivar users: those that clients may name; empty: any user that upstream gives a token for.
+    :ivar users: users that clients may name; empty: any user that upstream gives a token for.
     :ivar host: address to listen on, if there is no `socket`; localhost is 127.0.0.1 and ::1.
     :ivar port: None: the engine's usual port, or the next one that this proxy doesn't use; 0: any that is free.
     :ivar socket: path of a unix socket.

@@ -47,7 +47,7 @@ async def serve(listening: socket.socket, pages: Mapping[str, Callable[[], Await
         except (TimeoutError, asyncio.CancelledError):
             writer.transport.abort()  # it may never read what was written
         except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-            pass  # the client has left, or its request is none
+            pass  # the client has left, or sent no request
         finally:
             running.pop(task, None)
             writer.close()

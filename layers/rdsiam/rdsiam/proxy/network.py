@@ -57,10 +57,10 @@ class Names:
 
 def _resolve(host: str, port: int) -> list[Address]:
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except ValueError:  # an empty or too long part, or a NUL: the resolver isn't asked for it
         raise socket.gaierror(socket.EAI_NONAME, "it can't be the name of a host") from None
-    return list(dict.fromkeys((str(address[0]), int(address[1])) for *_, address in found))
+    return list(dict.fromkeys((str(address[0]), int(address[1])) for *_, address in answers))
 
 
 async def connect(addresses: list[Address], host: str, seconds: float) -> Peer:

@@ -164,11 +164,11 @@ class _Ready:
     async def __call__(self) -> health.Answer:
         if self._server.draining:
             return health.Answer(HTTPStatus.SERVICE_UNAVAILABLE, "draining\n")
-        troubles = await asyncio.gather(*(listening.service.check() for listening in self._server.listening))
+        failures = await asyncio.gather(*(listening.service.check() for listening in self._server.listening))
         lines = [
-            f"{listening.service.labels['listener']} {listening.listener.database}: {trouble} [{trouble.code}]\n"
-            for listening, trouble in zip(self._server.listening, troubles, strict=True)
-            if trouble is not None
+            f"{listening.service.labels['listener']} {listening.listener.database}: {failure} [{failure.code}]\n"
+            for listening, failure in zip(self._server.listening, failures, strict=True)
+            if failure is not None
         ]
         lines += [f"{asked.database}: {failure} [{failure.code}]\n" for asked, failure in self._server.missing.items()]
         if lines:

@@ -49,7 +49,7 @@ class Factory:
 class Listening:
     """A listener that accepts connections: with its port, and with what it was asked for.
 
-    :ivar users: those that the caller may be; empty if unknown.
+    :ivar users: users that the caller may be; empty if unknown.
     """
 
     requested: Listener
@@ -95,7 +95,7 @@ class Server:
         return self._gate.open
 
     async def start(self) -> None:
-        """Look the databases up, and listen; those of several that can't be looked up are logged and `missing`.
+        """Look the databases up, and listen; databases that can't be looked up are logged and `missing`.
 
         :raises UpstreamFailed: no database can be looked up; or no API says when access ends, to cut.
         :raises ListenFailed: a port or path can't be had.
@@ -178,7 +178,7 @@ class Server:
         return upstreams, missing
 
     async def _replace(self, listeners: Sequence[Listener], upstreams: _Upstreams, shield: Protection) -> None:
-        """Listen for these, and for no others any longer."""
+        """Listen for these listeners, and no longer for others."""
         bound = self._bind(listeners, {listener: engine for listener, (_, engine, _) in upstreams.items()})
         listening = []
         for requested in listeners:

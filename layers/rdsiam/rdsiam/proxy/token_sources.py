@@ -1,4 +1,4 @@
-"""The origin of tokens: an API, or one's own credentials. The command provides both."""
+"""The origin of tokens: an API, or the caller's own credentials. The command provides both."""
 
 from dataclasses import dataclass
 from typing import Protocol

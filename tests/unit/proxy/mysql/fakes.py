@@ -4,12 +4,13 @@ import asyncio
 import contextlib
 import ssl
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 
 from rdsiam.proxy.contracts import Client, ClientRefused, EngineName, Listener, Opened, Token, UpstreamFailed
 from rdsiam.proxy.mysql.engine import MySQLEngine
 from rdsiam.proxy.peer import Peer, PeerClosed
+from tests.proxy_upstream import PartialUpstream
 
 TOKEN = "orders.example:3306/?Action=connect&DBUser=app&X-Amz-Signature=" + "f" * 900
 SCRAMBLE = bytes(range(1, 21))
@@ -89,7 +90,7 @@ Script = Callable[["Server", Wire], Awaitable[None]]
 
 
 @dataclass
-class Server:
+class Server(PartialUpstream):
     """A server with TLS whose sessions follow a script, and the upstream that leads to it.
 
     :ivar seen: the packets that came over TLS, as far as the script reads them.
@@ -134,12 +135,6 @@ class Server:
     async def engine(self) -> EngineName:
         return "mysql"
 
-    async def users(self) -> frozenset[str]:
-        return frozenset()
-
-    async def ended(self, _: Collection[str]) -> Mapping[str, str]:
-        return {}
-
     async def token(self, user: str) -> Token:
         self.tokens += 1
         if self.denial is not None:
@@ -149,9 +144,6 @@ class Server:
     async def connect(self, address: tuple[str, int] | None = None) -> Peer:
         _, peer = await asyncio.get_running_loop().create_connection(Peer, *(address or ("127.0.0.1", self.port)))
         return peer
-
-    def address_of(self, _: Peer) -> tuple[str, int]:
-        return "127.0.0.1", self.port
 
     async def start_tls(self, peer: Peer) -> None:
         try:

@@ -3,16 +3,17 @@
 import asyncio
 import ssl
 import struct
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from localcloud.core.certificates import Authority
-from rdsiam.proxy.contracts import Client, EngineName, Listener, Opened, Token, UpstreamFailed
+from rdsiam.proxy.contracts import Client, Listener, Opened, Token, UpstreamFailed
 from rdsiam.proxy.peer import Peer, PeerClosed
 from rdsiam.proxy.postgres.engine import PostgresEngine
+from tests.proxy_upstream import PartialUpstream
 from tests.unit.proxy.pipes import Cut, connect, whole
 
 HOST = "orders.c9akciq32abc.eu-central-1.rds.amazonaws.com"
@@ -93,7 +94,7 @@ class Server:
 
 
 @dataclass
-class Upstream:
+class Upstream(PartialUpstream):
     """An upstream whose servers are scripts.
 
     :ivar make_token: returns the token of a user, or raises.
@@ -110,15 +111,6 @@ class Upstream:
     addresses: list[tuple[str, int] | None] = field(default_factory=list)
     peers: list[Peer] = field(default_factory=list)
     tasks: list["asyncio.Task[None]"] = field(default_factory=list)
-
-    async def engine(self) -> EngineName:
-        return "postgres"
-
-    async def users(self) -> frozenset[str]:
-        return frozenset()
-
-    async def ended(self, _: Collection[str]) -> Mapping[str, str]:
-        return {}
 
     async def token(self, user: str) -> Token:
         self.tokens += 1
@@ -138,10 +130,6 @@ class Upstream:
 
         self.tasks.append(asyncio.get_running_loop().create_task(serve()))
         return peer
-
-    def address_of(self, peer: Peer) -> tuple[str, int]:
-        host, port = peer.transport.get_extra_info("peername")
-        return host, port
 
     async def start_tls(self, peer: Peer) -> None:
         try:

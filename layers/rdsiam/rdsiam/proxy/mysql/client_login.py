@@ -1,4 +1,4 @@
-"""The login of a client: its response to the greeting, and its password where the proxy asks for one."""
+"""The login of a client: its response to the greeting, and its password if the proxy asks for it."""
 
 import contextlib
 import hashlib

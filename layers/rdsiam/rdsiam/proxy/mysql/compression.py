@@ -24,13 +24,13 @@ def refuse_compressed(peer: Peer, inspect: Callable[[bytes], bytes]) -> Callable
 
     :param inspect: gets the bytes of all other clients.
     """
-    known = False
+    checked = False
 
-    def look(data: bytes) -> bytes:
-        nonlocal known
-        if known:
+    def inspect_first(data: bytes) -> bytes:
+        nonlocal checked
+        if checked:
             return inspect(data)
-        known = True
+        checked = True
         if not _is_compressed(data):
             return inspect(data)
         payload = error(_WRONG_ALGORITHM, "HY000", _MESSAGE)
@@ -40,7 +40,7 @@ def refuse_compressed(peer: Peer, inspect: Callable[[bytes], bytes]) -> Callable
         peer.close()
         return b""
 
-    return look
+    return inspect_first
 
 
 def _is_compressed(data: bytes) -> bool:

@@ -74,7 +74,7 @@ class Greeting:
     def parse(cls, payload: bytes) -> Self:
         """Read a greeting.
 
-        :raises Malformed: it is none, or one of a server older than MySQL 5.5.
+        :raises Malformed: it is no greeting, or the server is older than MySQL 5.5.
         """
         fields = Fields(payload)
         if fields.number(1) != _VERSION:
@@ -150,7 +150,7 @@ class Response:
     def parse(cls, payload: bytes) -> Self:
         """Read a response; a request for TLS has nothing but its beginning.
 
-        :raises Malformed: it is none.
+        :raises Malformed: it is no response.
         """
         fields = Fields(payload)
         if not int.from_bytes(payload[:2], "little") & PROTOCOL_41:

@@ -125,7 +125,7 @@ def error(number: int, state: str, message: str) -> bytes:
 def message_of(payload: bytes) -> tuple[int, str, str]:
     """Return number, SQLSTATE and message of an error; SQLSTATE is empty if the server sends none.
 
-    :raises Malformed: it is none.
+    :raises Malformed: it is no error.
     """
     fields = Fields(payload)
     if fields.number(1) != 0xFF:

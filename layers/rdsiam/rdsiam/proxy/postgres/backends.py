@@ -31,7 +31,7 @@ class Backends:
     def add(self, key_data: Message, address: tuple[str, int]) -> Callable[[], None]:
         """Record a server's BackendKeyData, and return what forgets it.
 
-        :raises Malformed: it is none.
+        :raises Malformed: it is no BackendKeyData.
         """
         process, key = int.from_bytes(key_data.body[:4], "big"), key_data.body[4:]
         if len(key) not in KEY_LENGTHS:

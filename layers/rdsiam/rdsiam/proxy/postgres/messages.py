@@ -143,7 +143,7 @@ def parse_cancel_request(body: bytes) -> CancelRequest | None:
 def parse_error(body: bytes) -> list[tuple[bytes, bytes]]:
     """Return the fields of an ErrorResponse in their order.
 
-    :raises Malformed: it is none.
+    :raises Malformed: it is no ErrorResponse.
     """
     if not body.endswith(b"\0\0"):
         raise Malformed("an error response without end")

@@ -155,7 +155,7 @@ class ServerLogin:
         if len(message.body) < 4 or (method in {_OK, _CLEARTEXT} and len(message.body) > 4):
             raise self._violation("a malformed request for authentication")
         if method == _OK:
-            await self.token  # whoever may have no token may not connect, even if the database lets everybody in
+            await self.token  # a user without a token may not connect, even if the database lets everybody in
             return True
         if method != _CLEARTEXT:
             await self.token  # a denial is the better reason: a server asks unknown users for a password
