@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
@@ -135,8 +134,3 @@ def running_proxy(
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
-
-
-def free_connection(proxy: Proxy) -> socket.socket:
-    """Return a plain connection to a proxy."""
-    return socket.create_connection(("127.0.0.1", proxy.port), timeout=10)

@@ -32,10 +32,6 @@ class Tls:
         """Take bytes that were received."""
         self._incoming.write(data)
 
-    def feed_eof(self) -> None:
-        """Take the end of what is received."""
-        self._incoming.write_eof()
-
     def take(self) -> bytes:
         """Return the bytes to send."""
         return self._outgoing.read() if self._outgoing.pending else b""
