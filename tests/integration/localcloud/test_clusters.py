@@ -202,12 +202,12 @@ def test_members_join_and_leave(databases, clusters, engine):
     join(databases, engine, third)
     reader = databases.instance(third)
     assert_replicates(databases, engine, reader, 6)
-    ports = {port_of(databases, databases.readers(cluster)) for _ in range(6)}
-    assert len(ports) == 2, "the reader endpoint leads to the readers in turn"
+    sockets = {socket_of(databases, databases.readers(cluster)) for _ in range(6)}
+    assert len(sockets) == 2, "the reader endpoint leads to the readers in turn"
     databases.drop(third)
     with pytest.raises(REFUSED):
         connected(databases, cluster, reader)
-    assert len({port_of(databases, databases.readers(cluster)) for _ in range(4)}) == 1
+    assert len({socket_of(databases, databases.readers(cluster)) for _ in range(4)}) == 1
 
 
 @pytest.mark.parametrize("engine", ENGINE_NAMES)
@@ -239,7 +239,7 @@ def test_y_a_reader_takes_over_from_the_writer(databases, clusters, events, engi
     with connected(databases, cluster, databases.instance(f"{engine}-2")) as session:
         assert (7,) in session.run("SELECT x FROM shop.t")
         session.run("INSERT INTO shop.t VALUES (8)")
-    assert port_of(databases, cluster) == port_of(databases, databases.instance(f"{engine}-2"))
+    assert socket_of(databases, cluster) == socket_of(databases, databases.instance(f"{engine}-2"))
     databases.by_token(now, "app", cluster["DbClusterResourceId"]).connection.close()
     failover = {"0069", "0071", "0073"}
     databases.eventually(lambda: [each for each in events.of(engine) if each in failover] == ["0073", "0071"])
@@ -436,11 +436,11 @@ def token_for(databases: Databases, cluster: dict[str, Any], place: dict[str, An
     return str(databases.cloud.client("rds", session).generate_db_auth_token(*endpoint(place), "app"))
 
 
-def port_of(databases: Databases, place: dict[str, Any]) -> Any:
+def socket_of(databases: Databases, place: dict[str, Any]) -> Any:
     """Return a value that only the server behind an endpoint has."""
     with connected(databases, databases.cluster(place["DBClusterIdentifier"]), place) as session:
         postgres = "postgres" in place["Engine"]
-        (row,) = session.run("SHOW unix_socket_directories" if postgres else "SELECT @@port")
+        (row,) = session.run("SHOW unix_socket_directories" if postgres else "SELECT @@socket")
         return row[0]
 
 

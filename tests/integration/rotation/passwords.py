@@ -131,16 +131,14 @@ class Passwords:
 
     def log_line(self, secret: str) -> dict[str, Any]:
         """Return the record of the failed step of a secret, once there is one."""
-
-        def find() -> dict[str, Any] | None:
-            for line in (self.account.cloud.logs / "RotateFunction.log").read_text().splitlines():
-                if "rotation step failed" in line and secret in line and line.startswith("{"):
-                    record: dict[str, Any] = json.loads(line)
-                    return record
-            return None
-
-        line: dict[str, Any] = until(find, 30)
+        line: dict[str, Any] = until(lambda: self.log_lines(secret), 30)[0]
         return line
+
+    def log_lines(self, secret: str) -> list[dict[str, Any]]:
+        """Return the records of the steps of a secret that have failed so far."""
+        lines = (self.account.cloud.logs / "RotateFunction.log").read_text().splitlines()
+        failed = [line for line in lines if "rotation step failed" in line and secret in line]
+        return [json.loads(line) for line in failed if line.startswith("{")]
 
     def logs_in(self, login: dict[str, Any]) -> None:
         self.account.connect(self.arn, login["username"], login["password"]).close()
