@@ -167,8 +167,8 @@ class ApiTokens:
 class OwnAccess:
     """Decisions of the API about tokens that the caller signs.
 
-    The rights to sign are IAM's: access ends only for users whom the API knew as the caller's before, or who are
-    revoked.
+    IAM decides what the caller may sign. So a user's access ends only if the user is revoked, or if the API listed the
+    user as the caller's before and no longer does.
     """
 
     def __init__(self, api: ApiTokens) -> None:
@@ -251,7 +251,7 @@ def _named(listener: Listener) -> tuple[str, str | None, str | None]:
 def _translate(aws: RenewingAws, arn: str = "", name: str = "") -> Iterator[None]:
     """Turn errors of the command into the proxy's, with problem and remedy in one sentence.
 
-    :param name: stands in messages for the ARN.
+    :param name: of the database, which messages have in place of the ARN.
     """
     try:
         yield

@@ -14,7 +14,8 @@ def notify(state: str) -> None:
     name = os.environ.get("NOTIFY_SOCKET", "")
     if not name.startswith(("/", "@")):
         return
-    # A leading @ stands for the null byte of an abstract name.
+    # A leading @ means the null byte of an abstract name. A failed notification must not end the proxy: systemd waits
+    # for READY, and reports a start without it as failed.
     with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
         sender.setblocking(False)
         sender.sendto(state.encode(), name.replace("@", "\0", 1) if name[0] == "@" else name)

@@ -92,7 +92,7 @@ class Fields:
         return self.text() if 0 in self._payload[self._at :] else self.rest()
 
     def length_encoded(self) -> bytes:
-        """Return the bytes whose length stands before them."""
+        """Return the bytes that follow their own length."""
         first = self.number(1)
         if first < 0xFB:
             return self.take(first)

@@ -25,7 +25,7 @@ _ANSWERS: Final = {NATIVE: 20, SHA2: 32}
 
 
 class ServerRefused(Exception):
-    """An error of the server, as it stands in the packet."""
+    """An error of the server: number, SQLSTATE and text of its packet."""
 
     def __init__(self, payload: bytes) -> None:
         self.number, self.state, self.text = message_of(payload)
