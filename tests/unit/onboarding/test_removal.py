@@ -1,6 +1,7 @@
 """Removals from servers that fail in every way, without a database."""
 
 import json
+import logging
 from collections.abc import Collection
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
@@ -12,6 +13,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from rdsiam.aws.rds import Database
+from rdsiam.core import log_keys
 from rdsiam.core.changes import Change, Unreached
 from rdsiam.engines.logins import AUDITOR, MANAGER
 from rdsiam.engines.protocols import NO_FAILURES
@@ -241,6 +243,16 @@ def test_sessions_end_on_a_replica_after_it_has_replayed_the_lock(monkeypatch):
         ("disable-user", "app"),
         ("end-sessions", "app on orders-copy"),
     ]
+
+
+def test_a_log_line_about_a_replica_names_the_replica(monkeypatch, caplog):
+    source = replace(ORDERS, replicas=("orders-copy",))
+    servers = Servers(busy={"orders-copy": True})
+    caplog.set_level(logging.INFO, "rdsiam")
+    caplog.handler.addFilter(log_keys.AddKeys())
+    removal_from(monkeypatch, servers, ORDERS.arn, source, COPY).remove(["app"], apply=True)
+    lines = {(vars(line)["database"], line.args[1]) for line in caplog.records if line.args[0] in {LOCK.kind, END.kind}}
+    assert lines == {(ORDERS.arn, ORDERS.arn), (COPY.arn, COPY.arn)}
 
 
 def test_a_replica_that_lags_is_named(monkeypatch):

@@ -15,6 +15,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from rdsiam.aws.rds import Database
+from rdsiam.core import log_keys
 from rdsiam.core.changes import FOLLOW_REASON, Authority, Change, Unreached, changes_from_json
 from rdsiam.engines.authorities import connect_as
 from rdsiam.engines.connection import NO_LOCKS, NO_SLOT
@@ -93,6 +94,10 @@ class Server:
         :param apply: make the changes; otherwise return them.
         :param locked: users were locked on the source of this replica; they may log in until it has replayed that.
         """
+        with log_keys.about(database=self._database.arn):  # a run removes logins from several servers
+            return self._remove_and_close(users, apply, locked)
+
+    def _remove_and_close(self, users: Collection[str], apply: bool, locked: bool) -> Removal:
         changes: dict[str, Change] = {}
         sessions: Sessions | None = None
         try:

@@ -220,7 +220,7 @@ class Inventory(InventoryItems):
         }
         latest = "attribute_not_exists(#turn) OR #turn <= :turn" if applied.turn else ""
         if not self._set_if(database.arn, latest, **attributes):
-            logger.info("%s: a later run has made its users, and records that", database.arn)
+            logger.info("%s: a later run has made its users", database.arn, extra={"database": database.arn})
 
     def set_roles(self, arn: str, resource_id: str, roles: Iterable[str], shards: Mapping[str, int]) -> None:
         """Record the IAM roles that hold a policy for the database, and each vended user's shard of ConnectRole."""

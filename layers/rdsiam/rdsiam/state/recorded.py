@@ -55,7 +55,7 @@ def follow_rename(databases: Databases, inventory: Inventory, database: Database
         return
     make_room(databases, inventory, database)
     inventory.move(record.arn, database)
-    logger.info("%s was %s", database.arn, record.arn)
+    logger.info("%s was %s", database.arn, record.arn, extra={"database": database.arn})
 
 
 def make_room(databases: Databases, inventory: Inventory, database: Database) -> None:
