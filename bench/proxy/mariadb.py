@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pymysql
 
-from bench import proxy_fronts as fronts
-from bench.proxy_comparison import added, rounds, share
-from bench.proxy_load import MOST_GROWTH, SYSTEM, program, resident, watched
+from bench.proxy import fronts
+from bench.proxy.comparison import added, rounds, share
+from bench.proxy.memory import MOST_GROWTH, resident, watched
+from bench.proxy.programs import SYSTEM, program
 from bench.result import Result
 from localcloud.core.certificates import Authority
 from localcloud.databases.servers.mariadb import MariadbServer

@@ -43,12 +43,6 @@ class TlsPostgres:
         self._data = root / "data"
         self._process: processes.Process | None = None
 
-    @property
-    def pid(self) -> int:
-        """The process id of the server."""
-        assert self._process is not None
-        return self._process.pid
-
     def start(self) -> None:
         """Make the data and start the server. Blocks until it answers."""
         if postgres_programs.obtainable(VERSION) != VERSION:

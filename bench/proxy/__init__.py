@@ -1,0 +1,1 @@
+"""`rdsiam proxy` beside a direct connection and HAProxy."""
