@@ -3,6 +3,9 @@
 from rdsiam.core import cold_start  # before all others, whose loading it speeds up
 
 # isort: split
+from rdsiam.vending import reading_ahead  # before those that it reads ahead of
+
+# isort: split
 import os
 from dataclasses import asdict
 from functools import cache
@@ -15,7 +18,6 @@ from rdsiam.access.confirmed import ConfirmedAccess
 from rdsiam.access.store import AccessStore
 from rdsiam.api import http
 from rdsiam.api.identity import NotAccepted, Oidc, caller_from
-from rdsiam.aws import fast_clients
 from rdsiam.aws.rds_models import Database
 from rdsiam.core import log_keys
 from rdsiam.core.connect_roles import connect_roles
@@ -107,8 +109,8 @@ def _endpoints(database: Database) -> DatabaseEndpoints:
 
 @cache
 def _vending() -> Vending:
-    dynamodb, inventory = fast_clients.client("dynamodb"), os.environ["RDSIAM_INVENTORY_TABLE"]
-    newest = AccessStore(fast_clients.client("s3"), os.environ["RDSIAM_ACCESS_BUCKET"])
+    dynamodb, inventory = reading_ahead.client("dynamodb"), os.environ["RDSIAM_INVENTORY_TABLE"]
+    newest = AccessStore(reading_ahead.client("s3"), os.environ["RDSIAM_ACCESS_BUCKET"])
     return Vending(
         Stores(
             ConfirmedAccess(newest, AppliedAccess(dynamodb, inventory).version),
@@ -116,7 +118,7 @@ def _vending() -> Vending:
             Decisions(dynamodb, os.environ["RDSIAM_DECISIONS_TABLE"]),
             _endpoints,
         ),
-        fast_clients.client("sts"),
+        reading_ahead.client("sts"),
         connect_roles(),
         CaUrls(os.environ["RDSIAM_CA_URL"], os.environ["RDSIAM_PROXY_CA_URL"]),
     )

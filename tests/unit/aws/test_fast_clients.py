@@ -17,6 +17,7 @@ from botocore.exceptions import BotoCoreError, ClientError, ReadTimeoutError, Re
 
 from rdsiam.aws import clients, fast_clients
 from rdsiam.errors import EndpointUnreachable
+from tests.waiting import growing_pauses
 
 ASSUMED = """<AssumeRoleResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleResult>
 <AssumedRoleUser><AssumedRoleId>AROA:x</AssumedRoleId><Arn>arn:aws:sts::123456789012:assumed-role/r/x</Arn>
@@ -130,12 +131,20 @@ def environment(monkeypatch, request):
         monkeypatch.setenv(f"AWS_{name}", value)
     if "service" in request.fixturenames:
         monkeypatch.setenv("AWS_ENDPOINT_URL", request.getfixturevalue("service").url)
-    monkeypatch.setattr(fast_clients, "time", SimpleNamespace(sleep=lambda _: None))
+    monkeypatch.setattr(fast_clients, "time", SimpleNamespace(sleep=lambda _: None, monotonic=time.monotonic))
 
 
 def call(name, made_by=fast_clients.client):
     service, arguments = CALLS[name]
     return getattr(made_by(service), name.partition(" ")[0])(**arguments)
+
+
+def until_asked(service):
+    """Wait for the first request."""
+    for pause in growing_pauses():
+        if service.asked:
+            return
+        time.sleep(pause)
 
 
 def by_boto3(service):
@@ -230,6 +239,43 @@ def test_what_passes_is_tried_three_times(service, passing):
     with pytest.raises((ClientError, BotoCoreError)):
         call("put_item")
     assert len(service.asked) == 3
+
+
+def test_a_call_that_was_begun_answers_the_next_of_the_same_once(service):
+    service.answers = [(200, {"ETag": f'"{number}"'}, "") for number in range(3)]
+    s3 = fast_clients.client("s3")
+    s3.begin_get_object(Bucket="b", Key="access.yaml")
+    until_asked(service)
+
+    assert s3.get_object(Bucket="b", Key="other.yaml")["ETag"] == '"1"'
+    assert s3.get_object(Bucket="b", Key="access.yaml")["ETag"] == '"0"'
+    assert s3.get_object(Bucket="b", Key="access.yaml")["ETag"] == '"2"'
+    assert [path for _, path, *_ in service.asked] == ["/b/access.yaml", "/b/other.yaml", "/b/access.yaml"]
+
+
+def test_a_call_that_was_begun_too_long_ago_is_made_anew(service, monkeypatch):
+    service_name, request = CALLS["get_item"]
+    service.answers = [(200, {}, json.dumps({"Item": {"n": {"N": number}}})) for number in ("1", "2")]
+    dynamodb = fast_clients.client(service_name)
+    dynamodb.begin_get_item(**request)
+    until_asked(service)
+    monkeypatch.setattr(fast_clients, "_FRESH_SECONDS", -1.0)
+
+    assert dynamodb.get_item(**request)["Item"]["n"] == {"N": "2"}
+
+
+def test_a_call_that_was_begun_and_failed_is_made_anew(service, monkeypatch):
+    monkeypatch.setattr(fast_clients, "_ATTEMPTS", 1)
+    service_name, request = CALLS["get_item"]
+    service.answers = [
+        (200, {"content-length": "9", "test-hangs-up": "yes"}, ""),
+        (200, {}, json.dumps({"Item": ITEM})),
+    ]
+    dynamodb = fast_clients.client(service_name)
+    dynamodb.begin_get_item(**request)
+
+    assert dynamodb.get_item(**request)["Item"] == ITEM
+    assert len(service.asked) == 2
 
 
 @pytest.mark.parametrize("name", CALLS)

@@ -1,12 +1,20 @@
 """The start of VendFunction: light when somebody waits for it, complete when it is prepared beforehand."""
 
+import json
 import os
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
 
 ROOT = Path(__file__).parents[3]
 SHARDS = {"POWERTOOLS_SERVICE_NAME": "rdsiam", "RDSIAM_CONNECT_ROLE_SHARDS": "4"}
+#: Loaded by pydantic's search for plugins.
+SEARCHING = {"importlib.metadata", "zipfile"}
 HEAVY = {"boto3", "botocore.session", "botocore.client", "botocore.loaders", "urllib3", "psycopg", "pymysql"}
 
 
@@ -27,7 +35,7 @@ def start(print_this: str, **variables: str) -> str:
 def test_a_cold_start_loads_neither_boto3_nor_what_is_slow_in_botocore():
     loaded = set(start("*sys.modules").split())
     assert {"rdsiam.vending.flow", "rdsiam.aws.fast_clients"} <= loaded
-    assert loaded & HEAVY == set()
+    assert loaded & (HEAVY | SEARCHING) == set()
 
 
 def test_the_first_request_loads_neither_boto3_nor_slow_modules():
@@ -43,6 +51,66 @@ def test_no_client_is_made_before_the_first_request_on_demand():
 def test_clients_are_ready_before_the_first_request_if_prepared():
     for kind in ("snap-start", "provisioned-concurrency"):
         assert start("app._vending.cache_info().currsize", AWS_LAMBDA_INITIALIZATION_TYPE=kind) == "1"
+
+
+@pytest.fixture
+def aws():
+    """Answer S3 with an access.yaml and DynamoDB with its applied version; record the requests."""
+    with Aws() as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+class Aws(ThreadingHTTPServer):
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Answer)
+        self.asked = []
+        self.variables = {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{self.server_port}", "AWS_LAMBDA_RUNTIME_API": "x"}
+
+
+class Answer(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Aws
+
+    def do_GET(self):
+        self.rfile.read(int(self.headers.get("content-length", 0)))
+        self.server.asked.append(self.headers.get("x-amz-target") or unquote(self.path))
+        item = {"Item": {"applied_version": {"S": "one"}}}
+        body = b"version: 1\ndatabases: []\n" if self.command == "GET" else json.dumps(item).encode()
+        self.send_response(200)
+        for name, value in (("content-length", str(len(body))), ("etag", '"e"'), ("x-amz-version-id", "one")):
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_POST = do_GET  # noqa: N815
+
+    def log_message(self, *_):
+        pass
+
+
+#: Waits for all calls that were begun.
+ALL_READ = "[thread.join() for thread in __import__('threading').enumerate() if thread.daemon]"
+READS = {"/arn:aws:iam::123456789012:role/x/access.yaml", "DynamoDB_20120810.GetItem"}
+
+
+def test_a_cold_start_has_begun_what_its_first_request_reads_and_reads_it_once(aws):
+    assert start("app._vending()._stores.access.current().version", **aws.variables) == "one"
+    assert sorted(aws.asked) == sorted(READS)
+
+
+def test_a_cold_start_begins_to_read_before_any_request(aws):
+    start(ALL_READ, **aws.variables)
+    assert set(aws.asked) == READS
+
+
+@pytest.mark.parametrize("kind", ["snap-start", "provisioned-concurrency"])
+def test_what_waits_for_its_first_request_reads_nothing_ahead(aws, kind):
+    start(ALL_READ, AWS_LAMBDA_INITIALIZATION_TYPE=kind, **aws.variables)
+    assert aws.asked == []
 
 
 def test_a_snapshot_without_keys_has_boto3s_clients():

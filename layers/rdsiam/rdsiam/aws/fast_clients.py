@@ -11,8 +11,9 @@ import json
 import os
 import random
 import ssl
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import cache
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
@@ -32,6 +33,9 @@ from rdsiam.tokens.partitions import dns_suffix
 #: into a function's 10 s. All calls may be repeated: GetItem and GetObject only read, PutItem has a condition,
 #: PutObject writes the same again, and AssumeRole makes new credentials.
 _ATTEMPTS, _CONNECT_SECONDS, _READ_SECONDS = 3, 2.0, 3.0
+#: Longest time between the beginning of a call and the need for its answer: Lambda may start a function long before
+#: its first request.
+_FRESH_SECONDS = 5.0
 _LARGEST_ANSWER = 4 * 1024 * 1024
 #: What the headers of an object's metadata begin with.
 _METADATA = "x-amz-meta-"
@@ -81,13 +85,16 @@ class DynamoDb:
         """Return the answer of GetItem. Values are as in DynamoDB's JSON; binary values stay in Base64."""
         return self._call("GetItem", request)
 
+    def begin_get_item(self, **request: Any) -> None:
+        """Begin a GetItem whose answer `get_item` with the same request will return."""
+        self._endpoint.begin(*_dynamodb_request("GetItem", request))
+
     def put_item(self, **request: Any) -> dict[str, Any]:
         """Return the answer of PutItem."""
         return self._call("PutItem", request)
 
     def _call(self, operation: str, request: Mapping[str, Any]) -> dict[str, Any]:
-        headers = {"content-type": "application/x-amz-json-1.0", "x-amz-target": f"DynamoDB_20120810.{operation}"}
-        status, _, content = self._endpoint.send("POST", "/", headers, json.dumps(request).encode())
+        status, _, content = self._endpoint.send(*_dynamodb_request(operation, request))
         if status == 200:
             answer: dict[str, Any] = json.loads(content)
             return answer
@@ -124,6 +131,10 @@ class S3:
         }
         answer = {"Body": io.BytesIO(content), "ContentLength": len(content), "Metadata": metadata}
         return answer | _tag_and_version(received)
+
+    def begin_get_object(self, Bucket: str, Key: str) -> None:  # noqa: N803
+        """Begin a GetObject whose answer `get_object` with the same arguments will return."""
+        self._endpoint.begin("GET", f"/{Bucket}/{Key}", {}, b"")
 
     def put_object(self, Bucket: str, Key: str, Body: bytes, ContentType: str) -> dict[str, Any]:  # noqa: N803
         """Store an object; return its `ETag` and, if the bucket has versions, `VersionId`."""
@@ -177,6 +188,8 @@ class Sts:
 _CLIENTS: Mapping[str, Any] = {"dynamodb": DynamoDb, "s3": S3, "sts": Sts}
 
 
+#: Method, path, headers, body and encoded query.
+_Request = tuple[str, str, Mapping[str, str], bytes, str]
 #: Status, headers (names in lower case) and body.
 _Answer = tuple[int, Mapping[str, str], bytes]
 
@@ -194,11 +207,30 @@ class _Endpoint:
         self._address = urlsplit(self._url)
         self._tls = _tls() if self._address.scheme == "https" else None
         self._idle: list[HTTPConnection] = []
+        self._begun: list[tuple[_Request, _Begun]] = []
+
+    def begin(self, method: str, path: str, headers: Mapping[str, str], body: bytes, query: str = "") -> None:
+        """Begin a call that only reads, in a thread of its own: the next `send` of the same returns its answer."""
+        request = method, path, headers, body, query
+        self._begun.append((request, _Begun(lambda: self._send(*request))))
 
     def send(self, method: str, path: str, headers: Mapping[str, str], body: bytes, query: str = "") -> _Answer:
         """Return the answer, after up to three attempts.
 
         :param query: encoded, and in the order of its names.
+
+        :raises EndpointUnreachable: no connection could be made.
+        :raises BotoCoreError: there was no complete answer.
+        """
+        request = method, path, headers, body, query
+        for entry in self._begun:
+            if entry[0] == request:
+                self._begun.remove(entry)
+                return entry[1].answer() or self._send(*request)
+        return self._send(*request)
+
+    def _send(self, method: str, path: str, headers: Mapping[str, str], body: bytes, query: str) -> _Answer:
+        """Return the answer, after up to three attempts.
 
         :raises EndpointUnreachable: no connection could be made.
         :raises BotoCoreError: there was no complete answer.
@@ -265,6 +297,28 @@ class _Endpoint:
                 self._idle.pop().close()
 
 
+class _Begun:
+    """A call that was begun before anybody needs its answer."""
+
+    def __init__(self, call: Callable[[], _Answer]) -> None:
+        self._call = call
+        self._at = time.monotonic()
+        self._answer: _Answer | None = None
+        self._thread = threading.Thread(target=self._run, daemon=True, name="call begun early")
+        self._thread.start()
+
+    def answer(self) -> _Answer | None:
+        """Return the answer, and wait for it; None if it failed, or was begun too long ago: make the call anew."""
+        if time.monotonic() - self._at > _FRESH_SECONDS:
+            return None
+        self._thread.join()
+        return self._answer
+
+    def _run(self) -> None:
+        with contextlib.suppress(Exception):  # the call is made anew, and raises what is still wrong then
+            self._answer = self._call()
+
+
 @cache
 def _tls() -> ssl.SSLContext:
     """Return a TLS context that verifies certificates by the system's CAs; cached, since reading the CAs is slow."""
@@ -297,6 +351,11 @@ def _is_transient(status: int, content: bytes) -> bool:
     if status == 400:
         return any(code in content for code in _THROTTLED)
     return status == 429 or status >= 500
+
+
+def _dynamodb_request(operation: str, request: Mapping[str, Any]) -> _Request:
+    headers = {"content-type": "application/x-amz-json-1.0", "x-amz-target": f"DynamoDB_20120810.{operation}"}
+    return "POST", "/", headers, json.dumps(request).encode(), ""
 
 
 def _tag_and_version(received: Mapping[str, str]) -> dict[str, Any]:

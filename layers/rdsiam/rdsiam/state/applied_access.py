@@ -11,6 +11,10 @@ VERSION, PUBLISHED = "applied_version", "applied_published"
 class AppliedAccess(InventoryItems):
     """The version of access.yaml that the last reconcile applied to the fleet."""
 
+    def begin_reading(self) -> None:
+        """Begin to read the version, which `version` will return; the client must be a fast one."""
+        self._dynamodb.begin_get_item(**self._reading(KEY))
+
     def version(self) -> str | None:
         """Return the applied version; None before the first reconcile."""
         item = self._item(KEY)

@@ -14,8 +14,12 @@ class InventoryItems:
         self._table = table
 
     def _item(self, key: str) -> dict[str, Any] | None:
-        answer = self._dynamodb.get_item(TableName=self._table, Key={"database": {"S": key}}, ConsistentRead=True)
+        answer = self._dynamodb.get_item(**self._reading(key))
         return dict(answer["Item"]) if "Item" in answer else None
+
+    def _reading(self, key: str) -> dict[str, Any]:
+        """Return GetItem's arguments for the item."""
+        return {"TableName": self._table, "Key": {"database": {"S": key}}, "ConsistentRead": True}
 
     def _put(self, key: str, item: Mapping[str, Any], gone: Collection[str] = ()) -> None:
         """Write all attributes of an item under that key, and remove the attributes `gone`."""
