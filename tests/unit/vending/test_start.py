@@ -79,7 +79,7 @@ class Answer(BaseHTTPRequestHandler):
         self.rfile.read(int(self.headers.get("content-length", 0)))
         self.server.asked.append(self.headers.get("x-amz-target") or unquote(self.path))
         item = {"Item": {"applied_version": {"S": "one"}}}
-        body = b"version: 1\ndatabases: []\n" if self.command == "GET" else json.dumps(item).encode()
+        body = FILE if self.command == "GET" else json.dumps(item).encode()
         self.send_response(200)
         for name, value in (("content-length", str(len(body))), ("etag", '"e"'), ("x-amz-version-id", "one")):
             self.send_header(name, value)
@@ -92,6 +92,9 @@ class Answer(BaseHTTPRequestHandler):
         pass
 
 
+FILE = (
+    b"version: 1\ndatabases: [{match: {identifier: orders}, users: [{name: app, privileges: readonly, on: [shop]}]}]\n"
+)
 #: Waits for all calls that were begun.
 ALL_READ = "[thread.join() for thread in __import__('threading').enumerate() if thread.daemon]"
 READS = {"/arn:aws:iam::123456789012:role/x/access.yaml", "DynamoDB_20120810.GetItem"}
