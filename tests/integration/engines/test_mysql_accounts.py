@@ -110,7 +110,8 @@ def test_an_adopted_user_needs_no_client_certificate_and_keeps_its_cipher(make_p
             master.run(f"CREATE USER {each} IDENTIFIED WITH AWSAuthenticationPlugin AS 'RDS' REQUIRE {requirement}")
     users = tuple(user(each, ("shop", "readonly"), adopt=True) for each in names)
     statements, desired = place.converge(replace(desired, users=users))
-    assert [each.target for each in statements if each.kind == "adopt-user"] == names[:3]
+    changed = [each.target for each in statements if each.kind == "adopt-user" and "REQUIRE" in each.statement]
+    assert changed == names[:3]
     for each in names[:3]:
         place.as_user(each).__exit__()
     assert place.converge(desired)[0] == []

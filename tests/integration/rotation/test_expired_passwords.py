@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import pytest
 
-from rdsiam.engines.logins import Password
+from rdsiam.engines.logins import AUDITOR, MANAGER, Password
 from rdsiam.engines.mysql.rotation import MysqlRotator
 from rdsiam.engines.protocols import DesiredState
-from rdsiam.errors import Refused
+from rdsiam.errors import ConnectionFailed, Refused
 from rdsiam.events.rotate import STEPS
 from tests.integration.place import Place, user
 from tests.integration.rotation.rotating import Rotating
@@ -143,6 +143,80 @@ def test_an_adopted_user_whose_password_has_expired_logs_in_by_token(place, expi
     place.known |= set(desired.accounts)
     with place.as_user(name) as client:
         assert len(client.run("SELECT 1")) == 1
+
+
+# --- logins by token ---
+
+#: MariaDB asks every account for the age of its password, also those that have none.
+SERVICE = (MANAGER, AUDITOR)
+
+
+def grow_old(place: Place, *names: str) -> None:
+    """Let passwords be older than the server lets them become."""
+    listed = ", ".join(f"'{name}'" for name in names)
+    aged = "UPDATE mysql.global_priv SET Priv = JSON_SET(Priv, '$.password_last_changed', 86400)"
+    run(place, f"{aged} WHERE User IN ({listed})", "FLUSH PRIVILEGES", "SET GLOBAL default_password_lifetime = 1")
+
+
+def made_before(place: Place, *names: str) -> None:
+    """Let accounts expire as the server's parameter has it, as CREATE USER makes them."""
+    for name in names:
+        run(place, f"ALTER USER {name}@'%' PASSWORD EXPIRE DEFAULT")
+
+
+@pytest.fixture
+def mariadb(make_place) -> Place:
+    place: Place = make_place("mariadb")
+    run(place, "CREATE USER old@'%' IDENTIFIED BY 'old-Password-1' PASSWORD EXPIRE INTERVAL 1 DAY")
+    run(place, "CREATE USER stranger@'%' IDENTIFIED BY 'old-Password-1' PASSWORD EXPIRE INTERVAL 30 DAY")
+    return place
+
+
+USERS = (user("app", ("shop", "readonly")), user("old", ("shop", "readonly"), adopt=True))
+
+
+def works(place: Place, name: str) -> None:
+    with place.as_user(name, "information_schema") as client:
+        assert len(client.run("SELECT 1")) == 1
+
+
+def test_users_by_token_and_rdsiams_own_never_expire_whatever_the_servers_rule_for_passwords_is(mariadb):
+    _, desired = mariadb.converge(DesiredState(USERS, {}))
+    grow_old(mariadb, *SERVICE, "app", "old")
+    for name in (*SERVICE, "app", "old"):
+        works(mariadb, name)
+    assert mariadb.converge(desired)[0] == []
+    assert "master" not in mariadb.opened
+    assert mariadb.audit()["app@%"].iam
+    with mariadb.as_rdsadmin() as admin:
+        assert "EXPIRE INTERVAL 30 DAY" in admin.run("SHOW CREATE USER stranger@'%'")[0][0]
+
+
+def test_accounts_that_can_expire_are_freed_of_that_by_the_manager_alone(mariadb):
+    _, desired = mariadb.converge(DesiredState(USERS, {}))
+    run(mariadb, "ALTER USER app@'%' REQUIRE CIPHER 'TLS_AES_256_GCM_SHA384'")
+    made_before(mariadb, *SERVICE, "app", "old")
+    statements, _ = mariadb.converge(desired)
+    assert {each.target for each in statements} == {*SERVICE, "app", "old"}
+    assert "master" not in mariadb.opened
+    assert mariadb.converge(desired)[0] == []
+    with mariadb.as_rdsadmin() as admin:
+        assert "REQUIRE CIPHER" in admin.run("SHOW CREATE USER app@'%'")[0][0]
+
+
+@pytest.mark.parametrize("ends", ["OFF", "ON"], ids=["may set a password", "may not even connect"])
+def test_a_manager_that_has_expired_is_freed_by_the_master_and_all_others_with_it(mariadb, ends):
+    _, desired = mariadb.converge(DesiredState(USERS, {}))
+    made_before(mariadb, *SERVICE, "app", "old")
+    run(mariadb, f"SET GLOBAL disconnect_on_expired_password = {ends}")
+    grow_old(mariadb, *SERVICE, "app", "old")
+    assert mariadb.remove("app").unreached == ()
+    with pytest.raises(ConnectionFailed) as failed:
+        mariadb.connect("manager", None)
+    assert failed.value.stage == "login"
+    mariadb.converge(desired, reader="master")
+    for name in (*SERVICE, "app", "old"):
+        works(mariadb, name)
 
 
 # --- PostgreSQL ---

@@ -9,7 +9,7 @@ have it. Its caller can read nothing else. Onboarding compares its text each tim
 from dataclasses import dataclass
 
 from rdsiam.engines.logins import AUDITOR, MANAGER
-from rdsiam.engines.mysql.catalog import LOGIN_USER, SESSIONS, rows, server_version
+from rdsiam.engines.mysql.catalog import EXPIRED_ON_MARIADB, LOGIN_USER, SESSIONS, rows, server_version
 from rdsiam.engines.mysql.connection import MysqlSession
 from rdsiam.engines.mysql.grants import OF_ACCOUNT, Server, literal, server
 from rdsiam.engines.protocols import marked
@@ -52,14 +52,12 @@ _POSSIBLE = """CASE plugin
         WHEN 'sha256_password' THEN hash LIKE '$5$%' AND hash NOT LIKE '%THISISACOMBINATIONOFINVALID%'
         WHEN 'caching_sha2_password' THEN hash LIKE '$A$%' AND hash NOT LIKE '%THISISACOMBINATIONOFINVALID%'
         ELSE plugin <> 'mysql_no_login' END"""
-_MARIADB_SOURCE = """
+_MARIADB_SOURCE = f"""
         SELECT a.User, a.Host,
             COALESCE(w.plugin, NULLIF(JSON_VALUE(a.Priv, '$.plugin'), ''), 'mysql_native_password') AS plugin,
             COALESCE(IF(w.plugin IS NULL, JSON_VALUE(a.Priv, '$.authentication_string'), w.hash), '') AS hash,
             0 AS second, COALESCE(JSON_VALUE(a.Priv, '$.account_locked'), 0) AS locked,
-            COALESCE(JSON_VALUE(a.Priv, '$.password_last_changed') = 0, 0) OR COALESCE(
-                NULLIF(COALESCE(NULLIF(JSON_VALUE(a.Priv, '$.password_lifetime'), -1), @@default_password_lifetime), 0)
-                * 86400 + JSON_VALUE(a.Priv, '$.password_last_changed') <= UNIX_TIMESTAMP(), 0) AS expired,
+            {EXPIRED_ON_MARIADB} AS expired,
             COALESCE(JSON_VALUE(a.Priv, '$.ssl_type'), 0) > 0 AS tls,
             CAST(COALESCE(JSON_VALUE(a.Priv, '$.access'), 0) AS UNSIGNED) AS access,
             COALESCE(JSON_VALUE(a.Priv, '$.is_role'), 0) AS is_role

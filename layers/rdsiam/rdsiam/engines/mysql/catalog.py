@@ -24,6 +24,14 @@ SESSIONS = (
 )
 #: Its collation keeps users apart whose names differ by case or accents only, also in GROUP BY and DISTINCT.
 LOGIN_USER = "CONVERT(COALESCE(t.PROCESSLIST_USER, p.USER) USING utf8mb4) COLLATE utf8mb4_bin"
+#: Whether the password of an account of MariaDB, `a` of mysql.global_priv, has expired. The server asks this of every
+#: account, also of those that log in by token.
+EXPIRED_ON_MARIADB = """COALESCE(JSON_VALUE(a.Priv, '$.password_last_changed') = 0, 0) OR COALESCE(
+                NULLIF(COALESCE(NULLIF(JSON_VALUE(a.Priv, '$.password_lifetime'), -1), @@default_password_lifetime), 0)
+                * 86400 + JSON_VALUE(a.Priv, '$.password_last_changed') <= UNIX_TIMESTAMP(), 0)"""
+#: The option without which MariaDB lets an account do nothing once its password would have expired, by
+#: `default_password_lifetime` or by an option of its own, although it has none.
+NEVER_EXPIRING = "PASSWORD EXPIRE NEVER"
 #: The option that ends locking by failed logins, with which anybody could lock the account.
 NEVER_LOCKING = "FAILED_LOGIN_ATTEMPTS 0 PASSWORD_LOCK_TIME 0"
 

@@ -7,7 +7,7 @@ from rdsiam.core.changes import Authority, Kind
 from rdsiam.engines.logins import AUDITOR, MANAGER
 from rdsiam.engines.messages import listed
 from rdsiam.engines.mysql import audit_procedure, disabling, granted, replacement
-from rdsiam.engines.mysql.catalog import NEVER_LOCKING, PLUGIN, drop_factors
+from rdsiam.engines.mysql.catalog import NEVER_EXPIRING, NEVER_LOCKING, PLUGIN, drop_factors
 from rdsiam.engines.mysql.grants import AccountName, account, identifier
 from rdsiam.engines.mysql.privileges import MANAGER_PRIVILEGES
 from rdsiam.engines.mysql.snapshot import Snapshot, predecessors
@@ -17,7 +17,8 @@ from rdsiam.errors import Refused
 
 #: Kinds of the changes that create the service's own users.
 _CREATIONS: Mapping[str, Kind] = {MANAGER: "create-manager", AUDITOR: "create-auditor"}
-_TOKENS_ONLY = f"IDENTIFIED WITH {PLUGIN} AS 'RDS' REQUIRE SSL"
+_TOKENS = f"IDENTIFIED WITH {PLUGIN} AS 'RDS'"
+_TOKENS_ONLY = f"{_TOKENS} REQUIRE SSL"
 
 
 def difference(snapshot: Snapshot, desired: DesiredState) -> list[Statement]:
@@ -146,22 +147,24 @@ def _accounts(
     if limit is None and user not in {MANAGER, AUDITOR} and (not hosts or desired.accounts.get(user) == "created"):
         limit = max(1, snapshot.room // len([*hosts, *missing]))  # the server counts for each account
     with_limit = "" if limit is None else f" WITH MAX_USER_CONNECTIONS {limit}"
+    never_expiring = f" {NEVER_EXPIRING}" if snapshot.mariadb else ""
     result = [
         Statement(
             create,
             user,
-            f"CREATE USER {account(user, host)} {_TOKENS_ONLY}{with_limit}",
+            f"CREATE USER {account(user, host)} {_TOKENS_ONLY}{with_limit}{never_expiring}",
             # Error 4006 for the manager: the account is the definer of stored objects already.
             authority="master" if f"{user}@{host}" in snapshot.definers else authority,
         )
         for host in missing
     ]
+    converted = [host for host in hosts if not snapshot.accounts[user, host] or snapshot.options.hinder((user, host))]
     result += [
         Statement("adopt-user", user, f"ALTER USER {account(user, host)} {change}", False, authority)
-        for host in hosts
-        if not snapshot.accounts[user, host] or snapshot.options.hinder((user, host))
+        for host in converted
         for change in _conversion(snapshot, user, host)
     ]
+    result += _without_expiry(snapshot, user, [host for host in hosts if host not in converted])
     result += [
         Statement("limit-connections", user, f"ALTER USER {account(user, host)}{with_limit}", authority=authority)
         for host in hosts
@@ -175,6 +178,16 @@ def _accounts(
     ]
 
 
+def _without_expiry(snapshot: Snapshot, user: str, hosts: Sequence[str]) -> Iterator[Statement]:
+    """Yield the statements after which no account of a user expires. The manager changes itself while it can."""
+    for host in hosts:
+        expired = snapshot.options.expiring.get((user, host))
+        if expired is not None:
+            authority: Authority = "master" if user == MANAGER and expired else "manager"
+            never = f"ALTER USER {account(user, host)} {_TOKENS} {NEVER_EXPIRING}"
+            yield Statement("adopt-user", user, never, authority=authority)
+
+
 def _conversion(snapshot: Snapshot, user: str, host: str) -> list[str]:
     """Return the changes after which an account logs in by token only.
 
@@ -184,7 +197,8 @@ def _conversion(snapshot: Snapshot, user: str, host: str) -> list[str]:
     # The proof that the account refuses passwords would lock it too.
     unlocked = f" {NEVER_LOCKING}" if (user, host) in options.locking else ""
     factors = options.factors.get((user, host), 0)
-    return [*([drop_factors(factors)] if factors else []), f"{_TOKENS_ONLY}{unlocked}"]
+    never_expiring = f" {NEVER_EXPIRING}" if snapshot.mariadb else ""
+    return [*([drop_factors(factors)] if factors else []), f"{_TOKENS_ONLY}{unlocked}{never_expiring}"]
 
 
 def _privileges(

@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
+import pymysql
+
 from rdsiam.access.users import DeclaredUser, Grant
 from rdsiam.aws.rds import Database
 from rdsiam.core.changes import Unreached
@@ -12,7 +14,7 @@ from rdsiam.engines.connection import WORK, Limits
 from rdsiam.engines.facts import ServerFacts
 from rdsiam.engines.logins import AUDITOR, MANAGER, Login, Password
 from rdsiam.engines.mysql import audit, audit_procedure, disabling, failures
-from rdsiam.engines.mysql.catalog import is_mariadb, rows, without_roles
+from rdsiam.engines.mysql.catalog import is_mariadb, rows, server_answer, without_roles
 from rdsiam.engines.mysql.connection import MysqlSession, connect_mysql
 from rdsiam.engines.mysql.difference import difference
 from rdsiam.engines.mysql.granted import granted_after
@@ -58,9 +60,20 @@ class Mysql:
         name: str | None,  # noqa: ARG002
         limits: Limits = WORK,
     ) -> MysqlSession:
-        """Open a session, which reaches all schemas."""
+        """Open a session, which reaches all schemas.
+
+        :raises ConnectionFailed: also if the manager may do nothing, since it has expired: the master does its work.
+        """
         host, port = database.endpoint
-        return connect_mysql(host, port, login, limits)
+        session = connect_mysql(host, port, login, limits)
+        if login.user == MANAGER and is_mariadb(session):
+            try:
+                rows(session, "DO 0")
+            except pymysql.MySQLError as error:
+                session.close()
+                code, answer = server_answer(error)
+                raise ConnectionFailed(host, port, "login", f"{code} {answer}", code) from None
+        return session
 
     def entry_database(self) -> None:
         """Return None: one session reaches all schemas."""

@@ -103,11 +103,11 @@ class MysqlMigrator:
         if not any(snapshot.accounts[user, host] for host in hosts):
             return []
         # Without a plugin, MySQL would give the new password to the plugin of tokens, and MariaDB needs none.
-        plugin = "" if snapshot.replaced.server.mariadb else "WITH caching_sha2_password "
+        plugin, expiry = ("", " PASSWORD EXPIRE DEFAULT") if snapshot.mariadb else ("WITH caching_sha2_password ", "")
         raise Refused(
             f"the server has not kept the password of {user}, which was changed in place",
             f"take {user} out of access.yaml and give it a new password for each host pattern: "
-            f"ALTER USER {account(user, hosts[0])} IDENTIFIED {plugin}BY …",
+            f"ALTER USER {account(user, hosts[0])} IDENTIFIED {plugin}BY …{expiry}",
             "password-not-kept",
         )
 

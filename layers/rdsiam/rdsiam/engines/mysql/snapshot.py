@@ -9,6 +9,7 @@ from typing import TypeVar
 from rdsiam.engines.logins import AUDITOR, MANAGER
 from rdsiam.engines.mysql import audit_procedure, disabling, replacement
 from rdsiam.engines.mysql.catalog import (
+    EXPIRED_ON_MARIADB,
     PLUGIN,
     SYSTEM_SCHEMAS,
     is_mariadb,
@@ -27,6 +28,10 @@ ACCOUNTS = "SELECT User, Host, plugin, ssl_type, Super_priv, Create_user_priv FR
 #: MariaDB can keep further login methods besides the plugin: `auth_or`. An empty item there is the plugin itself; it
 #: stays.
 _OTHER_METHODS = "SELECT User, Host FROM mysql.global_priv WHERE JSON_EXISTS(Priv, '$.auth_or[*].plugin')"
+#: Accounts of MariaDB that can expire, and whether they have.
+_EXPIRING = f"""SELECT a.User, a.Host, {EXPIRED_ON_MARIADB} FROM mysql.global_priv AS a
+WHERE COALESCE(JSON_VALUE(a.Priv, '$.password_lifetime'), -1) <> 0 OR JSON_VALUE(a.Priv, '$.password_last_changed') = 0
+"""  # noqa: S608 a constant
 #: MySQL's dual passwords, further factors, and locking by failed logins. Without the values, which hold hashes.
 _ATTRIBUTES = """SELECT User, Host, JSON_CONTAINS_PATH(User_attributes, 'one', '$.additional_password'),
     COALESCE(JSON_LENGTH(User_attributes, '$.multi_factor_authentication'), 0),
@@ -63,12 +68,15 @@ class LoginOptions:
     :ivar factors: accounts that need further factors to log in, so that a token isn't enough, and their number.
     :ivar locking: accounts that the server locks after some failed logins.
     :ivar certified: accounts that need a client certificate, which RDS issues to nobody.
+    :ivar expiring: accounts of MariaDB that can do nothing once their password would have expired, also if they have
+        none; and whether that time has come.
     """
 
     other_methods: frozenset[AccountName] = frozenset()
     factors: Mapping[AccountName, int] = field(default_factory=dict)
     locking: frozenset[AccountName] = frozenset()
     certified: frozenset[AccountName] = frozenset()
+    expiring: Mapping[AccountName, bool] = field(default_factory=dict)
 
     def hinder(self, account: AccountName) -> bool:
         """Tell whether an account needs more than a token, or can be locked by anybody."""
@@ -112,6 +120,11 @@ class Snapshot:
     definers: frozenset[str]
     activity: disabling.AccountActivity
     replaced: replacement.ReplacementRights
+
+    @property
+    def mariadb(self) -> bool:
+        """Whether the server is MariaDB."""
+        return self.replaced.server.mariadb
 
     def hosts_of(self, user: str) -> list[str]:
         """Return the host patterns of a user's accounts, sorted."""
@@ -263,7 +276,8 @@ def _login_options(session: MysqlSession) -> LoginOptions:
     certified = frozenset((user, host) for user, host in rows(session, _CERTIFICATES))
     if is_mariadb(session):
         other_methods = frozenset((user, host) for user, host in rows(session, _OTHER_METHODS))
-        return LoginOptions(other_methods, certified=certified)
+        expiring = {(user, host): bool(expired) for user, host, expired in rows(session, _EXPIRING)}
+        return LoginOptions(other_methods, certified=certified, expiring=expiring)
     if not server(server_version(session)).dual:
         return LoginOptions(certified=certified)  # these versions have no other such options
     found = rows(session, _ATTRIBUTES)
