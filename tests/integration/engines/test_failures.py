@@ -209,6 +209,27 @@ def test_a_user_whose_row_somebody_holds_is_named_and_the_other_users_are_made(
     assert [proof.user for proof in world.users().prove()] == sorted([another, "held", "reader"])
 
 
+def test_a_login_that_can_not_be_locked_is_named_stays_managed_and_keeps_no_other_user_waiting(postgres, world):
+    """As long as a prepared transaction, or a session of RDS's own, holds the user's row."""
+    leaver = READER | {"name": "leaver"}
+    world.declare(READER, leaver)
+    converge(world)
+    with postgres.as_rdsadmin() as holder:
+        holder.run("BEGIN; ALTER ROLE leaver VALID UNTIL 'infinity'")
+        world.declare(READER, READER | {"name": "newcomer"})
+        first = converge(world)
+        holder.run("ROLLBACK")
+    assert [(part.what, part.retry) for part in first.missing] == [("role leaver", True)]
+    made = {(each.kind, each.target) for each in first.changes}
+    assert ("create-user", "newcomer") in made
+    assert ("disable-user", "leaver") not in made
+    assert "leaver" in world.inventory.record.accounts
+    again = converge(world)
+    assert again.missing == ()
+    assert ("disable-user", "leaver") in {(each.kind, each.target) for each in again.changes}
+    assert postgres.accounts().get("leaver") is None
+
+
 @pytest.mark.parametrize(
     ("made", "gone"),
     [

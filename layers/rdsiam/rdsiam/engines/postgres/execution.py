@@ -30,8 +30,9 @@ from rdsiam.errors import ConnectionFailed, Refused
 
 #: Kinds of statements of which each can do without the others.
 _INDEPENDENT = frozenset({"grant", "revoke", "default-privileges", "act-as-owner"})
-#: Kinds of statements about roles that users log in without, and how many of them may fail in one run.
-_DISPENSABLE, _FAILURES = frozenset({"limit-connections", "revoke"}), 5
+#: Kinds of statements about roles that other users log in without, and how many of them may fail in one run. A login
+#: that can't be locked stays managed: it is named, and locked by a further run.
+_DISPENSABLE, _FAILURES = frozenset({"disable-user", "limit-connections", "revoke"}), 5
 #: Waits for locks on objects end before the server looks for deadlocks (`deadlock_timeout`, one second), so that no
 #: transaction of an owner is ended for rdsiam's.
 _BRIEF_WAIT = "SET LOCAL lock_timeout = '800ms'"
