@@ -12,6 +12,7 @@ import psycopg
 import pytest
 
 from rdsiam.core.changes import Unreached
+from rdsiam.doctor.known_errors import explain
 from rdsiam.engines.connection import Limits
 from rdsiam.engines.logins import Token
 from rdsiam.engines.messages import one_line
@@ -288,3 +289,19 @@ def test_on_mysql_a_lock_of_a_backup_takes_no_more_time_than_an_invocation_has(m
     done = world.onboard()
     assert done.missing == ()
     assert len(done.changes) == 6
+
+
+def test_on_mysql_a_statement_that_ends_each_new_session_is_named_with_what_helps(mysql):
+    world = World(mysql, mysql.known)
+    world.declare(READER)
+    world.onboard()
+    mysql.known |= set(world.inventory.record.accounts)
+    with mysql.as_rdsadmin() as admin:
+        admin.run("SET GLOBAL init_connect = 'INSERT INTO no_such.log VALUES (1)'")
+        [part] = mysql.remove("reader").unreached
+        admin.run("SET GLOBAL init_connect = ''")
+    assert part.retry
+    assert "init_connect command failed" in part.reason
+    assert "init_connect" in part.remedy
+    assert explain(part.reason)[0].cause.startswith("the parameter init_connect")
+    assert mysql.remove("reader").unreached == ()

@@ -228,6 +228,8 @@ OF_CLIENTS = {
                 "statement.", "password has expired"),
     "expired, at the login": ("ERROR 1862 (HY000): Your password has expired. To log in you must change it using a "
                               "client that supports expired passwords.", "password has expired"),
+    "MySQL: init_connect": ("(1184, \"Aborted connection 13 to db: 'unconnected' user: 'app' host: '10.0.0.9' "
+                            "(init_connect command failed)\")", "init_connect"),
     "MySQL: the user's limit": ("ERROR 1226 (42000): User 'app' has exceeded the 'max_user_connections' resource "
                                 "(current value: 5)", "as its limit allows"),
     "MySQL: full": ("ERROR 1040 (HY000): Too many connections", "max_connections"),

@@ -29,8 +29,19 @@ ERRORS: tuple[KnownError, ...] = (
     ),
     KnownError(
         rf"{number(1820, 1862)}|password has expired|must (reset|SET) (your )?password|ER_MUST_CHANGE_PASSWORD",
-        "the account's password has expired: a session may only set a new one",
-        ("rdsiam rotate now DATABASE USER, which sets a new one", "move the user to tokens: rdsiam migrate start"),
+        "the account's password has expired: a session may only set a new one. MariaDB expires accounts that log in by "
+        "token too",
+        ("rdsiam rotate now DATABASE USER, which sets a new one", "move the user to tokens: rdsiam migrate start",
+         "a user that logs in by token: rdsiam onboard DATABASE, which ends that; for one that rdsiam doesn't manage "
+         "ALTER USER … IDENTIFIED WITH AWSAuthenticationPlugin AS 'RDS' PASSWORD EXPIRE NEVER as the master"),
+    ),
+    KnownError(
+        r"init_connect command failed",
+        "the parameter init_connect has a statement that each new session runs; it fails for this user, and that ends "
+        "the session",
+        ("as the master: SELECT @@init_connect, then GRANT what it needs to the user, and to rdsiam_manager and "
+         "rdsiam_auditor",
+         "an empty init_connect in the parameter group"),
     ),
     KnownError(
         rf"{number(3892)}|Current password needs to be specified",

@@ -219,6 +219,9 @@ class Server:
         if isinstance(error, ConnectionFailed) and error.server_code == NO_LOCKS:
             remedy = "reboot it, which ends the sessions that hold them; rdsiam tries again"
             return Unreached(what, f"all locks of the server are taken: {error}", remedy)
+        if isinstance(error, ConnectionFailed) and "init_connect" in str(error):
+            remedy = f"grant {MANAGER} what the statement in init_connect needs, or empty that parameter"
+            return Unreached(what, str(error), f"{remedy}; rdsiam tries again")
         if error is not None:
             return Unreached(what, str(error), "check that it is available and can be reached; rdsiam tries again")
         if self._replica:
