@@ -90,3 +90,28 @@ def printed(start_proxy: StartProxy, large_table: Callable[[str], None]) -> Call
         return running[group].databases[kind]
 
     return lines
+
+
+@pytest.fixture
+def all_is_well(api, servers) -> Iterator[None]:
+    """Let the API give tokens, and the clock be right, when a test begins; for files of tests that change either."""
+    api.reset()
+    servers.clock.moved *= 0
+    return iter([None])
+
+
+@pytest.fixture
+def proxy(start_proxy, large_table, request) -> Iterator[Callable[..., ProxyProcess]]:
+    """Start a proxy of its own for a test, and end it with the test."""
+    started: list[ProxyProcess] = []
+
+    def start(kind: str, *arguments: str, **environment: str) -> ProxyProcess:
+        large_table(kind)
+        place = () if "--config" in arguments else (kind,) if {"--socket", "--port"} & {*arguments} else (f"{kind}:0",)
+        user = () if "-u" in arguments or "--config" in arguments else ("-u", "app")
+        started.append(start_proxy(*place, *user, "-d", "shop", *arguments, **environment))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.__exit__(None, None, None)

@@ -1,18 +1,12 @@
-"""Clients and pools of an application while databases, tokens, access and the proxy itself fail and come back."""
+"""Clients and pools of an application while tokens, access, databases and the proxy itself fail and come back."""
 
-import asyncio
 import os
 import signal
-import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
-from urllib.request import urlopen
 
-import asyncpg
 import mysql.connector
 import psycopg
 import psycopg_pool
@@ -23,202 +17,16 @@ import sqlalchemy
 from localcloud.core import processes
 from localcloud.core.certificates import Authority
 from tests.integration.account import until
-from tests.integration.proxy.proxy_process import Printed, ProxyProcess
+from tests.integration.proxy.one_client import ERRORS, KINDS, MOSTLY_POSTGRES, Client, the_only
+from tests.integration.proxy.proxy_process import Printed
 from tests.integration.proxy.python_clients import WHO, parameters
 from tests.integration.proxy.token_api import DENIED, REVOKED, Refusal
 from tests.integration.relay import Relay
 from tests.integration.vending import token_servers
-from tests.kinds import MYSQL_EXHAUSTIVE, needs_mysql
-from tests.mysql_client import write_mysql_client
 
-KINDS = ["postgres", "mariadb", MYSQL_EXHAUSTIVE]
-#: For what is the same in both protocols.
-MOSTLY_POSTGRES = ["postgres", pytest.param("mariadb", marks=pytest.mark.exhaustive), MYSQL_EXHAUSTIVE]
+pytestmark = pytest.mark.usefixtures("all_is_well")
 #: An address that the servers' certificates don't have.
 NAMELESS = "127.0.0.9"
-SECRET = "correct-horse-battery"
-
-
-def family(kind: str) -> str:
-    """Return the protocol of a kind of server."""
-    return "postgres" if kind == "postgres" else "mysql"
-
-
-class Client:
-    """A connection of psycopg or PyMySQL, alike for both."""
-
-    def __init__(self, printed: Printed, **options: Any) -> None:
-        self.family = printed.engine
-        if self.family == "postgres":
-            self.session: Any = psycopg.connect(printed.url, autocommit=True, connect_timeout=20, **options)
-        else:
-            self.session = pymysql.connect(**parameters(printed.url), autocommit=True, connect_timeout=20, **options)
-
-    def __enter__(self) -> "Client":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.session.close()
-
-    def one(self, statement: str = "") -> Any:
-        """Return the first value of a query; of the user by default."""
-        cursor = self.session.cursor()
-        cursor.execute(statement or WHO[self.family])
-        return cursor.fetchone()[0]
-
-
-#: The errors of connections that cannot be had, or have ended.
-ERRORS = (psycopg.OperationalError, pymysql.OperationalError, pymysql.InterfaceError, pymysql.InternalError)
-
-
-@pytest.fixture(autouse=True)
-def all_is_well(api, servers) -> Iterator[None]:
-    """Let the API give tokens, and the clock be right, when a test begins."""
-    api.reset()
-    servers.clock.moved *= 0
-    return iter([None])
-
-
-@pytest.fixture
-def proxy(start_proxy, large_table, request) -> Iterator[Callable[..., ProxyProcess]]:
-    """Start a proxy of its own for a test, and end it with the test."""
-    started: list[ProxyProcess] = []
-
-    def start(kind: str, *arguments: str, **environment: str) -> ProxyProcess:
-        large_table(kind)
-        place = () if "--config" in arguments else (kind,) if {"--socket", "--port"} & {*arguments} else (f"{kind}:0",)
-        user = () if "-u" in arguments or "--config" in arguments else ("-u", "app")
-        started.append(start_proxy(*place, *user, "-d", "shop", *arguments, **environment))
-        return started[-1]
-
-    yield start
-    for process in started:
-        process.__exit__(None, None, None)
-
-
-def the_only(process: ProxyProcess) -> Printed:
-    """Return the lines for the only database of a proxy."""
-    (printed,) = process.databases.values()
-    return printed
-
-
-# --- The shared password, sockets, users ---
-
-
-@pytest.fixture
-def password_file(tmp_path) -> Path:
-    file = tmp_path / "password"
-    file.write_text(f"{SECRET}\n")
-    file.chmod(0o600)
-    return file
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_shared_password_is_asked_for(proxy, password_file, kind):
-    printed = the_only(proxy(kind, "--require-password-file", str(password_file)))
-    assert SECRET not in f"{printed}"
-    with Client(printed, password=SECRET) as client:
-        assert client.one() == "app"
-    for wrong in ("", "wrong", f"{SECRET} ", SECRET[:-1]):
-        with pytest.raises(ERRORS, match=r"password|Access denied"):
-            Client(printed, password=wrong)
-
-
-def test_a_shared_password_reaches_clients_of_postgresql_in_every_way(proxy, password_file, tmp_path):
-    printed = the_only(proxy("postgres", "--require-password-file", str(password_file)))
-    query = ["psql", printed.url, "-XAtc", "SELECT session_user"]
-    passfile = tmp_path / "pgpass"
-    passfile.write_text(f"{printed.url.partition('@')[2].partition('/')[0]}:shop:app:{SECRET}\n")
-    passfile.chmod(0o600)
-    for given in ({"PGPASSWORD": SECRET}, {"PGPASSFILE": str(passfile)}):
-        done = subprocess.run(query, env=os.environ | given, capture_output=True, text=True, check=False)
-        assert done.stdout == "app\n", done.stderr
-    done = subprocess.run([*query, "-w"], env={"PATH": os.environ["PATH"]}, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert "no password supplied" in done.stderr
-    url = printed.url.replace("app@", f"app:{SECRET}@")
-
-    async def by_asyncpg() -> Any:
-        connection = await asyncpg.connect(url)
-        try:
-            return await connection.fetchval("SELECT session_user")
-        finally:
-            await connection.close()
-
-    assert asyncio.run(by_asyncpg()) == "app"
-
-
-@pytest.mark.parametrize("kind", ["mariadb", MYSQL_EXHAUSTIVE])
-def test_a_shared_password_reaches_clients_of_mysql_in_every_way(proxy, password_file, kind):
-    printed = the_only(proxy(kind, "--require-password-file", str(password_file)))
-    with mysql.connector.connect(**parameters(printed.url), password=SECRET, use_pure=True) as connection:
-        cursor = connection.cursor()
-        cursor.execute(WHO["mysql"])
-        assert cursor.fetchone() == ("app",)
-    command = f'{printed.command} -N -e "{WHO["mysql"]}"'
-    for secret, code in ((SECRET, 0), ("wrong", 1)):
-        environment = os.environ | {"MYSQL_PWD": secret}
-        done = subprocess.run(["/bin/sh", "-c", command], env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == code, done.stderr
-        assert ("app" in done.stdout) == (code == 0)
-
-
-@needs_mysql
-@pytest.mark.parametrize("kind", ["mariadb", MYSQL_EXHAUSTIVE])
-def test_a_shared_password_reaches_mysqls_own_client(proxy, password_file, tmp_path, kind):
-    printed = the_only(proxy(kind, "--require-password-file", str(password_file)))
-    path = f"{write_mysql_client(tmp_path)}:{os.environ['PATH']}"
-    command = f'{printed.command} -N -e "{WHO["mysql"]}"'
-    outcome = []
-    for secret in (SECRET, "wrong", ""):
-        environment = {"PATH": path, "MYSQL_PWD": secret, "HOME": str(tmp_path)}
-        done = subprocess.run(["/bin/sh", "-c", command], env=environment, capture_output=True, text=True, check=False)
-        outcome.append((done.returncode, done.stdout, "Access denied" in done.stderr))
-    assert outcome == [(0, "app\n", False), (1, "", True), (1, "", True)]
-
-
-def test_psql_comes_by_a_unix_socket(proxy, tmp_path):
-    process = proxy("postgres", "--socket", str(tmp_path / ".s.PGSQL.5432"))
-    command = f'{the_only(process).command} -XAtc "SELECT session_user"'
-    done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, check=False)
-    assert done.stdout == "app\n", done.stderr
-    with psycopg.connect(host=str(tmp_path), user="app", dbname="shop") as session:
-        assert session.execute("SELECT session_user").fetchone() == ("app",)
-
-
-def test_clients_of_mysql_come_by_a_unix_socket(proxy, tmp_path):
-    path = tmp_path / "mysql.sock"
-    process = proxy("mariadb", "--socket", str(path))
-    command = f'{the_only(process).command} -N -e "{WHO["mysql"]}"'
-    done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, check=False)
-    assert done.stdout == "app\n", done.stderr
-    session = pymysql.connect(unix_socket=str(path), user="app", database="shop")
-    with session, session.cursor() as cursor:
-        cursor.execute(WHO["mysql"])
-        assert cursor.fetchone() == ("app",)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_fixed_user_is_every_client_s(proxy, api, kind):
-    printed = the_only(proxy(kind))
-    for name in ("boss", "app2", "root"):
-        with Client(replace(printed, url=printed.url.replace("app@", f"{name}@"))) as client:
-            assert client.one() == "app"
-    assert {user for _, user in api.given} == {"app"}
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_clients_name_the_users_that_are_allowed_and_no_others(proxy, api, kind, tmp_path):
-    (tmp_path / "proxy.toml").write_text(f'[[database]]\nname = "{kind}"\nusers = ["app"]\nport = 0\n')
-    printed = the_only(proxy(kind, "--config", str(tmp_path / "proxy.toml")))
-    url = printed.url.replace("USER", "app")
-    with Client(replace(printed, url=url)) as client:
-        assert client.one() == "app"
-    for name in ("boss", "app2", "APP"):
-        with pytest.raises(ERRORS, match=name):
-            Client(replace(printed, url=url.replace("app@", f"{name}@")))
-    assert {user for _, user in api.given} == {"app"}
-
 
 # --- Tokens ---
 
@@ -480,23 +288,3 @@ def test_another_configuration_is_read_while_clients_work(proxy, large_table, tm
     assert client.one() == "app", "open connections stay"
     with pytest.raises(ERRORS):
         Client(the_only(process))
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_proxy_writes_no_secret_anywhere(proxy, api, password_file, kind, tmp_path):
-    health = processes.free_port()
-    process = proxy(kind, "--require-password-file", str(password_file), "--health-port", str(health))
-    printed = the_only(process)
-    with Client(printed, password=SECRET) as client:
-        client.one()
-        with pytest.raises(ERRORS):
-            Client(printed, password="another-secret-of-a-client")
-        api.always = DENIED
-        with pytest.raises(ERRORS):
-            Client(printed, password=SECRET)
-        with urlopen(f"http://127.0.0.1:{health}/metrics", timeout=10) as page:
-            metrics = page.read().decode()
-    written = process.log + metrics + str(process.databases)
-    for secret in (SECRET, "another-secret-of-a-client", token_servers.KEYS.secret_key, "X-Amz-Signature"):
-        assert secret not in written
-    assert [event["user"] for event in process.events() if event["message"] == "connection opened"] == ["app"]
