@@ -1,18 +1,20 @@
-"""Hostile bytes for logins of either protocol: mutations, the end of a login, and the cases that fuzzing keeps."""
+"""Hostile bytes for logins of either protocol: cases and their mutations, a login, and the cases that fuzzing keeps."""
 
 import asyncio
 import json
 import os
 import random
+import re
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, ClassVar, Self
 
-from rdsiam.proxy.contracts import ClientRefused, Opened, UpstreamFailed
+from rdsiam.proxy.contracts import Client, ClientRefused, Engine, Listener, Opened, UpstreamFailed
 from rdsiam.proxy.peer import LIMIT, Peer, PeerClosed
-from tests.unit.proxy.pipes import Cut, Pipe
+from tests.unit.proxy.in_memory import TOKEN, Upstream
+from tests.unit.proxy.pipes import Cut, Pipe, connect
 
 #: Bytes that wait at most in one direction: what a peer buffers, what it reads at once, and the longest message.
 _MOST = 2 * LIMIT + 256 * 1024
@@ -51,14 +53,68 @@ class Outcome:
         return opened
 
 
-class Case(Protocol):
-    """Bytes of a client and of a server."""
+Change = Callable[[bytearray, int, random.Random], None]
+
+
+@dataclass(frozen=True)
+class Case:
+    """Bytes of a client and of a server, each in turns. Each protocol has a class of its own, with how they change.
+
+    :ivar client: what a client sends in each of its turns.
+    :ivar server: what a server sends inside of TLS in each of its turns.
+    :ivar first: what a server sends before TLS: see the protocol's class.
+    :ivar secret: the shared secret that the proxy asks the client for; None: it asks for none.
+    :ivar pieces: number of bytes that arrive at once at most; their number is random, but the same in each run.
+    :cvar values: bytes that mean something in the protocol.
+    :cvar lengths: changes of the protocol's lengths.
+    :cvar share_of_first: how often a mutation changes `first`.
+    """
+
+    client: tuple[bytes, ...]
+    server: tuple[bytes, ...]
+    first: bytes | None = None
+    secret: bytes | None = None
+    pieces: int = 10_000
+    values: ClassVar[Sequence[int]]
+    lengths: ClassVar[Sequence[Change]]
+    share_of_first: ClassVar[float]
+
+    def cut(self) -> Cut:
+        """Return a cut into pieces of random lengths, which are the same in each run."""
+        randomness = random.Random(self.pieces)  # noqa: S311
+        return lambda _: randomness.randint(1, self.pieces)
 
     def mutated(self, number: int) -> Self:
         """Return this case with some of its turns changed, cut into pieces of random lengths."""
+        randomness = random.Random(number)  # noqa: S311
+
+        def change(turn: bytes, share: float = 0.6) -> bytes:
+            return mutate(turn, randomness, self.values, self.lengths) if randomness.random() < share else turn
+
+        return replace(
+            self,
+            client=tuple(map(change, self.client)),
+            server=tuple(map(change, self.server)),
+            first=None if self.first is None else change(self.first, self.share_of_first),
+            pieces=randomness.choice((1, 3, 17, 10_000)),
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return the case as JSON."""
+        return {
+            "client": [turn.hex() for turn in self.client],
+            "server": [turn.hex() for turn in self.server],
+            "first": None if self.first is None else self.first.hex(),
+            "secret": None if self.secret is None else self.secret.hex(),
+            "pieces": self.pieces,
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Self:
+        """Return the case of `to_json`."""
+        client, server = (tuple(bytes.fromhex(turn) for turn in data[key]) for key in ("client", "server"))
+        first, secret = (None if data[key] is None else bytes.fromhex(data[key]) for key in ("first", "secret"))
+        return cls(client, server, first, secret, data["pieces"])
 
 
 class Corpus[C: Case]:
@@ -98,12 +154,6 @@ class Corpus[C: Case]:
                 self._path.write_text(text + "\n")
 
 
-def cut_up_to(most: int) -> Cut:
-    """Return a cut into pieces of random lengths, which are the same in each run."""
-    randomness = random.Random(most)  # noqa: S311
-    return lambda _: randomness.randint(1, most)
-
-
 async def until_quiet(login: "asyncio.Future[Opened | None]") -> None:
     """Wait until a login has ended, or nothing has arrived anywhere for a while."""
     quiet, before = 0, -1
@@ -112,11 +162,41 @@ async def until_quiet(login: "asyncio.Future[Opened | None]") -> None:
         await asyncio.sleep(0)
 
 
-async def end_in_turn(login: "asyncio.Future[Opened | None]", peers: Iterable[Peer]) -> None:
-    """Let peers leave one after the other, and wait after each until nothing more arrives anywhere."""
-    for peer in peers:
-        peer.end()
+async def run_login(
+    case: Case,
+    engine: Engine,
+    upstream: Upstream,
+    send: Callable[[Peer], Awaitable[None]],
+    outcome: Outcome,
+    opened_well: Callable[[Opened], None],
+    patience: float = 0,
+) -> None:
+    """Run a login until it has ended; if nothing more arrives anywhere, the server leaves, then the client.
+
+    :param send: is the client, and ends when the proxy has closed the connection.
+    :param outcome: gets the result.
+    :param opened_well: is called with a login that has succeeded.
+    :param patience: seconds that the login may take after both have left.
+    """
+    peer, proxy = connect(case.cut())
+    sending = asyncio.ensure_future(send(peer))
+    login = asyncio.ensure_future(engine.login(Client(proxy, Listener("orders"), case.secret), upstream))
+    await until_quiet(login)
+    for leaving in (*upstream.peers, peer):
+        leaving.end()
         await until_quiet(login)
+    if patience:
+        await asyncio.wait([login], timeout=patience)
+    assert login.done(), "a login goes on after client and server have left"
+    opened = await outcome.take(login)
+    pipes = _open_pipes((peer, *upstream.peers))
+    if opened is not None:
+        opened_well(opened)
+        opened.upstream.close()
+    proxy.close()
+    await asyncio.wait_for(asyncio.gather(sending, *upstream.tasks), 20)
+    # Neither side ever made the proxy hold more than its limits.
+    assert all(pipe.largest <= _MOST for pipe in pipes)
 
 
 async def drain(peer: Peer, into: bytearray) -> None:
@@ -128,7 +208,7 @@ async def drain(peer: Peer, into: bytearray) -> None:
             return
 
 
-def open_pipes(peers: Iterable[Peer]) -> list[Pipe]:
+def _open_pipes(peers: Iterable[Peer]) -> list[Pipe]:
     """Return the pipes of peers that are connected."""
     pipes = []
     for peer in peers:
@@ -141,21 +221,34 @@ def open_pipes(peers: Iterable[Peer]) -> list[Pipe]:
     return pipes
 
 
-def check_waiting(pipes: Iterable[Pipe]) -> None:
-    """Check that neither side ever made the proxy hold more than its limits."""
-    assert all(pipe.largest <= _MOST for pipe in pipes)
+def check_token(outcome: Outcome, asked: bool) -> None:
+    """Check that nobody got the token but a server inside of TLS, and it once.
+
+    :param asked: whether the server asked for it.
+    """
+    token = TOKEN.encode()
+    assert token not in outcome.plain
+    assert token not in outcome.answer
+    assert outcome.inside.count(token) <= int(asked)
 
 
-def turns_up_to[T: Sequence[bytes]](turns: T, end: int) -> list[bytes]:
+def kind_of(outcome: Outcome, explained: bool, varying: str) -> str:
+    """Return the kind of an outcome: its result and message, without what differs from case to case.
+
+    :param explained: whether a failure has a sentence of the proxy's own.
+    :param varying: a pattern of what differs.
+    """
+    reason = outcome.reason if explained or outcome.result != "failed" else "an error of the server, or of TLS"
+    return f"{outcome.result}: {re.sub(varying, '…', reason)}"
+
+
+def turns_up_to(turns: Sequence[bytes], end: int) -> tuple[bytes, ...]:
     """Return the first bytes of turns."""
     result = []
     for turn in turns:
         result.append(turn[:end])
         end = max(0, end - len(turn))
-    return result
-
-
-Change = Callable[[bytearray, int, random.Random], None]
+    return tuple(result)
 
 
 def mutate(data: bytes, randomness: random.Random, values: Sequence[int], lengths: Sequence[Change]) -> bytes:

@@ -7,20 +7,18 @@ import pytest
 
 from rdsiam.proxy.contracts import UpstreamFailed
 from rdsiam.proxy.postgres.engine import PostgresEngine
+from tests.unit.proxy.in_memory import HOST, Upstream, contexts
 from tests.unit.proxy.peers import run
 from tests.unit.proxy.postgres.in_memory import (
     ASK_CLEARTEXT,
     AUTHENTICATION_OK,
     GSSENC_REQUEST,
-    HOST,
     KEY,
     READY,
     SSL_REQUEST,
     Server,
-    Upstream,
     attempt,
     cancel_request,
-    contexts,
     message,
     startup,
 )

@@ -8,16 +8,14 @@ import pytest
 
 from rdsiam.proxy.contracts import ClientRefused, Listener
 from rdsiam.proxy.peer import PeerClosed
+from tests.unit.proxy.in_memory import HOST, Upstream, contexts
 from tests.unit.proxy.peers import run
 from tests.unit.proxy.postgres.in_memory import (
     GSSENC_REQUEST,
-    HOST,
     LOGGED_IN,
     SSL_REQUEST,
     Server,
-    Upstream,
     attempt,
-    contexts,
     message,
     startup,
 )

@@ -9,6 +9,7 @@ import pytest
 from rdsiam.proxy.contracts import UpstreamFailed
 from rdsiam.proxy.postgres.engine import PostgresEngine
 from rdsiam.proxy.sentences import explained
+from tests.unit.proxy.in_memory import TOKEN, Upstream, contexts
 from tests.unit.proxy.peers import run
 from tests.unit.proxy.postgres.in_memory import (
     ASK_CLEARTEXT,
@@ -16,11 +17,8 @@ from tests.unit.proxy.postgres.in_memory import (
     KEY_DATA,
     LOGGED_IN,
     SSL_REQUEST,
-    TOKEN,
     Server,
-    Upstream,
     attempt,
-    contexts,
     error,
     message,
     startup,

@@ -9,6 +9,7 @@ from rdsiam.proxy.connections import Connection
 from rdsiam.proxy.contracts import ClientRefused, Listener, UpstreamFailed
 from rdsiam.proxy.peer import PeerClosed
 from rdsiam.proxy.postgres.engine import PostgresEngine
+from tests.unit.proxy.in_memory import TOKEN, Upstream
 from tests.unit.proxy.peers import run
 from tests.unit.proxy.postgres.in_memory import (
     ASK_CLEARTEXT,
@@ -16,9 +17,7 @@ from tests.unit.proxy.postgres.in_memory import (
     KEY,
     LOGGED_IN,
     READY,
-    TOKEN,
     Server,
-    Upstream,
     attempt,
     error,
     message,
