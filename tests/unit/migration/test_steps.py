@@ -22,7 +22,7 @@ from rdsiam.core.changes import Change
 from rdsiam.core.times import text
 from rdsiam.engines.migration import LoginState, Observation, ObservedClient
 from rdsiam.events.migrate import MigrateRequest
-from rdsiam.migration import steps
+from rdsiam.migration import execution, steps
 from rdsiam.migration.flow import status
 from rdsiam.migration.results import Beginning, Watched
 from rdsiam.migration.secret_retirement import UsersSecrets
@@ -110,7 +110,7 @@ class World:
         self.server = FakeUser.server = Server()
         self.migrations = Migrations(dynamodb, "inventory")
         self.file = DECLARED
-        patch.setattr(steps, "MigratingUser", FakeUser)
+        patch.setattr(execution, "MigratingUser", FakeUser)
         patch.setattr(steps, "Users", lambda *_: SimpleNamespace(prove=lambda _: self.server.successor))
 
     def run(self, execution: str, undo: bool = False, **options: Any) -> Any:
