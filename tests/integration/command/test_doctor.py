@@ -5,7 +5,7 @@ import json
 import pytest
 
 from localcloud.core.certificates import Authority
-from rdsiam.aws.rds_models import from_instance
+from rdsiam.aws.rds_descriptions import from_instance
 from rdsiam.doctor.case import LoginCase
 from rdsiam.doctor.checks import diagnose
 from rdsiam.signer import Credentials

@@ -11,7 +11,7 @@ from rdsiam.access.selection import SelectedDatabase, select
 from rdsiam.access.store import Versioned
 from rdsiam.api import databases
 from rdsiam.api.databases import Allowed
-from rdsiam.aws.rds_models import from_cluster, from_instance, from_proxy
+from rdsiam.aws.rds_descriptions import from_cluster, from_instance, from_proxy
 from rdsiam.tokens.database_endpoints import describe_all
 from tests.unit.aws.test_rds import Rds, cluster, instance, member, proxy, proxy_endpoint
 from tests.unit.vending.test_flow import ACCOUNT, CI, STRANGER

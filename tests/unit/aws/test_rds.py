@@ -7,7 +7,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from rdsiam.aws.rds import Database, Databases
-from rdsiam.aws.rds_models import from_cluster, from_instance, from_proxy
+from rdsiam.aws.rds_descriptions import from_cluster, from_instance, from_proxy
 from rdsiam.errors import DatabaseNotFound, DatabaseNotReady, Unsupported
 
 ROLE = "arn:aws:iam::123456789012:role/onboard"

@@ -11,7 +11,7 @@ from moto import mock_aws
 
 from rdsiam.access.model import parse
 from rdsiam.access.selection import NOTHING, Attributes, SelectedDatabase
-from rdsiam.aws.rds_models import from_cluster, from_instance
+from rdsiam.aws.rds_descriptions import from_cluster, from_instance
 from rdsiam.core.changes import Unconfirmed
 from rdsiam.errors import DatabaseNotFound
 from rdsiam.onboarding.options import Options

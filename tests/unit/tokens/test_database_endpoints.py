@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from rdsiam.aws.rds_models import from_cluster, from_instance, from_proxy
+from rdsiam.aws.rds_descriptions import from_cluster, from_instance, from_proxy
 from rdsiam.errors import NoSuchEndpoint
 from rdsiam.tokens.database_endpoints import DatabaseEndpoints, describe, describe_all
 from tests.unit.aws.test_rds import Rds, cluster, custom, instance, member, proxy, proxy_endpoint

@@ -7,12 +7,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from rdsiam.aws.iam_support import IamSupport, IamSupports
-from rdsiam.aws.rds_models import (
-    FAMILIES,
-    Database,
-    Family,
-    Proxy,
-    ResourceIds,
+from rdsiam.aws.rds_descriptions import (
     from_cluster,
     from_instance,
     from_proxy,
@@ -21,6 +16,7 @@ from rdsiam.aws.rds_models import (
     proxy_from,
     resource_id_of_proxy,
 )
+from rdsiam.aws.rds_models import FAMILIES, Database, Family, Proxy, ResourceIds
 from rdsiam.core.arn import Arn
 from rdsiam.errors import DatabaseNotFound, DatabaseNotReady, Refused, Unsupported
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from rdsiam.aws.rds_models import is_classic
+from rdsiam.aws.rds_descriptions import is_classic
 from rdsiam.core import shell
 from rdsiam.core.counts import agreed, counted
 from rdsiam.doctor.case import LoginCase, Verdict, fail, ok, unknown

@@ -12,7 +12,8 @@ from botocore.exceptions import ClientError
 
 from rdsiam.access.fields import keeps_password
 from rdsiam.access.rotation import line_to_add
-from rdsiam.aws.rds_models import FAMILIES, Database, from_cluster, from_instance
+from rdsiam.aws.rds_descriptions import from_cluster, from_instance
+from rdsiam.aws.rds_models import FAMILIES, Database
 from rdsiam.aws.secrets.value import Secret
 from rdsiam.core import log_keys
 from rdsiam.core.arn import Arn
