@@ -51,7 +51,7 @@ def _cut_off() -> Counter[str]:
 
     counted: Counter[str] = Counter()
 
-    def send(_: object, method: str, path: str, headers: dict[str, str], body: bytes) -> Any:
+    def send(_: object, method: str, path: str, headers: dict[str, str], body: bytes, query: str = "") -> Any:
         counted[headers.get("x-amz-target", "").rpartition(".")[2] or f"{method} {path}"] += 1
         return 200, {}, b"{}"
 

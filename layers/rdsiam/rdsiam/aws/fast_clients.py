@@ -223,11 +223,16 @@ class _Endpoint:
         :raises BotoCoreError: there was no complete answer.
         """
         request = method, path, headers, body, query
-        for entry in self._begun:
+        begun = self._take_begun(request)
+        return (begun and begun.answer()) or self._send(*request)
+
+    def _take_begun(self, request: _Request) -> "_Begun | None":
+        for entry in tuple(self._begun):
             if entry[0] == request:
-                self._begun.remove(entry)
-                return entry[1].answer() or self._send(*request)
-        return self._send(*request)
+                with contextlib.suppress(ValueError):  # another thread has taken it
+                    self._begun.remove(entry)
+                    return entry[1]
+        return None
 
     def _send(self, method: str, path: str, headers: Mapping[str, str], body: bytes, query: str) -> _Answer:
         """Return the answer, after up to three attempts.
