@@ -1,13 +1,16 @@
 """Databases of a PostgreSQL server that can't be done, in all versions: each is named, and delays no other."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from rdsiam.core.changes import Unreached
+from rdsiam.engines.connection import NO_SLOT
+from rdsiam.engines.logins import MANAGER, Token
 from rdsiam.engines.protocols import DatabaseResult, DesiredState, Sessions
+from rdsiam.errors import ConnectionFailed
 from rdsiam.state.record import Ownership
 from tests.integration.engines.world import World
 from tests.integration.place import Place, user
@@ -293,3 +296,83 @@ def test_users_and_privileges_through_onboardings_own_steps(place):
     finally:
         place.known |= set(world.inventory.record.accounts)
         drop(place, "a4")
+
+
+ENTRY = {
+    "its limit is 0": ("ALTER DATABASE postgres CONNECTION LIMIT 0", "ALTER DATABASE postgres CONNECTION LIMIT -1"),
+    "it is closed": (
+        "ALTER DATABASE postgres ALLOW_CONNECTIONS false",
+        "ALTER DATABASE postgres ALLOW_CONNECTIONS true",
+    ),
+    "it is gone": ("ALTER DATABASE postgres RENAME TO renamed", "ALTER DATABASE renamed RENAME TO postgres"),
+    "it is invalid": (
+        "UPDATE pg_database SET datconnlimit = -2 WHERE datname = 'postgres'",
+        "UPDATE pg_database SET datconnlimit = -1 WHERE datname = 'postgres'",
+    ),
+}
+
+
+@pytest.fixture
+def closed_entry(request, place) -> Iterator[str]:
+    """Let nobody connect to the database in which rdsiam begins; return the statement that the owner runs then."""
+    close, reopen = ENTRY[request.param]
+    with place.as_rdsadmin() as admin:
+        admin.run("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = 'postgres'")
+        admin.run(close)
+        yield reopen
+        admin.run(reopen)
+
+
+@pytest.mark.parametrize("closed_entry", ENTRY, indirect=True)
+def test_a_server_whose_own_database_nobody_can_enter_is_worked_on_from_that_it_was_made_with(place, closed_entry):
+    after = converge(place, DesiredState((EVERY, user("app", ("shop", "readwrite"))), {}))
+    named = parts(place)
+    assert set(named) <= {"database postgres"}
+    assert all(not part.retry and part.remedy for part in named.values())
+    assert closed_entry.startswith("ALTER DATABASE renamed") or named
+    assert place.converge(after)[0] == []
+    assert place.audit()["app"].login
+    place.engine.prove_login(place.database, Token("app", "token-of-app"), None)
+    assert place.remove("app").unreached == ()
+    assert not place.audit()["app"].login
+
+
+def test_what_another_database_holds_is_never_taken_for_that_of_a_database_that_opens_meanwhile(place):
+    after = converge(place)
+    close, reopen = ENTRY["its limit is 0"]
+    sessions = Sessions(place.connect, "manager")
+    with place.as_rdsadmin() as admin:
+        admin.run(close)
+        sessions.read("postgres")
+        admin.run(reopen)
+    try:
+        snapshot = place.engine.inspect(sessions, place.database, after)
+        results = list(place.engine.converge_databases(sessions, snapshot, after, ["postgres"], lambda: None))
+    finally:
+        sessions.close()
+    assert [(result.statements, [part.what for part in result.missing]) for result in results] == [
+        ((), ["database postgres"])
+    ]
+
+
+def test_a_server_whose_own_database_has_no_session_left_for_now_is_tried_again(place):
+    converge(place)
+    with place.as_rdsadmin() as admin, place.as_master("postgres"):
+        admin.run("ALTER DATABASE postgres CONNECTION LIMIT 1")
+        try:
+            with pytest.raises(ConnectionFailed) as failed:
+                place.connect("manager", None)
+        finally:
+            admin.run("ALTER DATABASE postgres CONNECTION LIMIT -1")
+    assert failed.value.server_code in NO_SLOT
+
+
+def test_without_another_database_the_answer_of_the_server_is_the_reason(place):
+    database = replace(place.database, default_database=None)
+    with place.as_rdsadmin() as admin:
+        admin.run("ALTER DATABASE postgres CONNECTION LIMIT 0")
+        try:
+            with pytest.raises(ConnectionFailed, match="too many connections for database"):
+                place.engine.connect(database, Token(MANAGER, f"token-of-{MANAGER}"), None)
+        finally:
+            admin.run("ALTER DATABASE postgres CONNECTION LIMIT -1")

@@ -1,5 +1,6 @@
 """Sessions of PostgreSQL: always TLS with certificate and host name verified, by token or by password."""
 
+import logging
 import time
 from collections.abc import Mapping
 from typing import Any, TypeAlias
@@ -15,9 +16,21 @@ from rdsiam.engines.time_limits import addresses
 from rdsiam.errors import ConnectionFailed, Refused, Stage
 from rdsiam.tokens.trust import ca_for
 
+logger = logging.getLogger(__name__)
+
 #: The database in which a run begins, and which the audit connects to. RDS creates it and the master owns it, so that
 #: no tenant of the server can close it or set what its sessions begin with; catalogs of roles are the whole server's.
 ENTRY_DATABASE = "postgres"
+#: Answers if nobody can connect to it; the last one also if its sessions are all taken.
+_ENTRY_CLOSED = (
+    f'database "{ENTRY_DATABASE}" does not exist',
+    f'database "{ENTRY_DATABASE}" is not currently accepting connections',
+    f'cannot connect to invalid database "{ENTRY_DATABASE}"',
+    f'too many connections for database "{ENTRY_DATABASE}"',
+)
+_TAKES_SESSIONS = (
+    "SELECT 1 FROM pg_catalog.pg_database WHERE datname = %s AND datallowconn AND datconnlimit NOT IN (0, -2)"
+)
 #: A PostgreSQL session; rows are tuples.
 PostgresSession: TypeAlias = psycopg.Connection[tuple[Any, ...]]
 #: libpq passes on no code of a failed connect. Neither text is about a login by password, which takes both methods.
@@ -52,21 +65,50 @@ _POSTGRES_SETTINGS: Mapping[int, Mapping[str, str]] = {
 def open_session(database: Database, login: Login, name: str | None, limits: Limits = WORK) -> PostgresSession:
     """Open a session in a database of a server.
 
-    :param name: of the database; None for the one in which rdsiam begins.
+    :param name: of the database; None for the one in which rdsiam begins. If nobody can connect to that, or it was
+        dropped, the session is in the database that the server was created with: roles are the whole server's.
     :raises ConnectionFailed: with the stage at which it failed.
-    :raises Refused: the database does not exist on the server.
+    :raises Refused: the database does not exist on the server, or nobody can connect to that in which rdsiam begins.
     """
     host, port = database.endpoint
     target = name or ENTRY_DATABASE
     try:
         return connect_postgres(host, port, target, login, limits, database.engine_version)
     except ConnectionFailed as error:
-        if f'database "{target}" does not exist' not in str(error):
-            raise
         in_entry = target == ENTRY_DATABASE
-        remedy = "create it, since rdsiam begins there" if in_entry else "create it, or correct `on`"
-        problem = f"database {target} does not exist on {database.identifier}"
-        raise Refused(problem, remedy, "database-missing") from None
+        if in_entry and any(answer in str(error) for answer in _ENTRY_CLOSED):
+            instead = _elsewhere(database, login, limits)
+            if instead is not None:
+                return instead
+        if f'database "{target}" does not exist' in str(error):
+            remedy = "create it, since rdsiam begins there" if in_entry else "create it, or correct `on`"
+            problem = f"database {target} does not exist on {database.identifier}"
+            raise Refused(problem, remedy, "database-missing") from None
+        raise
+
+
+def _elsewhere(database: Database, login: Login, limits: Limits) -> PostgresSession | None:
+    """Open a session in the database that the server was created with, instead of that in which rdsiam begins.
+
+    :return: None if that has no such database, or doesn't let rdsiam in, or if rdsiam's own lets others in: then its
+        sessions are all taken for now.
+    """
+    other = database.default_database
+    if other in (None, ENTRY_DATABASE):
+        return None
+    host, port = database.endpoint
+    try:
+        session = connect_postgres(host, port, other, login, limits, database.engine_version)
+    except ConnectionFailed as error:
+        logger.warning("neither %s nor %s lets %s in: %s", ENTRY_DATABASE, other, login.user, error)
+        return None
+    taken = session.execute(_TAKES_SESSIONS, [ENTRY_DATABASE]).fetchone()
+    session.commit()
+    if taken is None:
+        logger.warning("nobody can connect to %s on %s, so %s does its work", ENTRY_DATABASE, database.arn, other)
+        return session
+    session.close()
+    return None
 
 
 def postgres_options(limits: Limits, version: str) -> str:

@@ -52,8 +52,12 @@ _NOT_COMPARED = f"its privileges can be compared once {MANAGER} may connect to i
 
 
 def databases(snapshot: Snapshot, desired: DesiredState) -> tuple[str, ...]:
-    """Return the databases in which privileges are declared, or may have to be revoked, and the entry database."""
-    return tuple(sorted({snapshot.entry_database, *_declared(snapshot, desired).databases}))
+    """Return the databases in which privileges are declared, or may have to be revoked, and the entry database if any.
+
+    Without that one, sessions for it are in another database.
+    """
+    entry = {snapshot.entry_database} & snapshot.on_server.keys()
+    return tuple(sorted(entry | _declared(snapshot, desired).databases))
 
 
 def converge(
@@ -172,6 +176,8 @@ class _Database:
         """Read privileges and schemas; no transaction stays open."""
         snapshot, name = self.snapshot, self.name
         session = self.sessions.read(name)
+        if session.info.dbname != name:  # opened when nobody could connect to the entry database
+            raise Refused(f"nobody could connect to {name} when the run began", "onboard the database again")
         scope = Scope(session, name, self.declared.excluded, snapshot.administrators)
         entitled = {each.grantee for each in self.declared.of(name)}
         managed = self.declared.accounts | entitled
