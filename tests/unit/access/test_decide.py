@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rdsiam.access.callers import Caller, has_role
-from rdsiam.access.decide import Decision, decide, users_of
+from rdsiam.access.decide import UNDECLARED, Decision, decide, denied_anywhere, users_of
 from rdsiam.access.model import parse
 from rdsiam.access.selection import Attributes, SelectedDatabase
 from rdsiam.errors import InvalidRequest
@@ -56,6 +56,25 @@ def test_everything_else_is_denied(database: SelectedDatabase, name: str, caller
     assert decision.rule.startswith(why)
     assert decision.until is None
     assert name not in users_of(parse(GOOD), database, caller, NOON)
+
+
+@pytest.mark.parametrize(
+    ("identifier", "name", "caller", "at", "denied"),
+    [
+        ("orders-1", "app", CI, NOON, ""),
+        (None, "app", CI, NOON, ""),
+        ("billing", "app", CI, NOON, UNDECLARED),
+        ("orders-1", "other", CI, NOON, UNDECLARED),
+        ("orders-1", "app", Caller(None, ""), NOON, UNDECLARED),
+        ("orders-1", "app", ANNA, NOON, ""),  # a reason is all that it lacks
+        ("orders-1", "app", Caller(f"arn:aws:iam::{ACCOUNT}:role/path/of/app", ACCOUNT), NOON, ""),  # signs itself
+        ("orders-1", "app", ANNA, datetime(2026, 12, 31, tzinfo=UTC), "databases[0].users[0].callers[1]: has ended"),
+    ],
+)
+def test_only_what_depends_on_the_database_needs_a_lookup(
+    identifier: str | None, name: str, caller: Caller, at: datetime, denied: str
+) -> None:
+    assert denied_anywhere(parse(GOOD), identifier, name, caller, at) == denied
 
 
 @pytest.mark.parametrize("reason", [None, "", "  ", "x" * 501, "a\nb", "\x1b[31m"], ids=lambda reason: repr(reason)[:9])

@@ -414,6 +414,19 @@ def test_no_database_is_looked_up_for_a_caller_without_an_entry(place, monkeypat
     assert {one["rule"] for one in records(place)} == {"no entry lets this caller log in as this user here"}
 
 
+def test_no_database_is_looked_up_for_a_caller_whose_permission_has_ended(place, monkeypatch):
+    """A database that is known answers sooner than one that has to be read, or that doesn't exist."""
+    caller = {"role": CI.role, "until": "2026-11-24T12:00:00Z"}
+    user = {"name": "app", "privileges": "readonly", "on": ["shop"], "callers": [caller]}
+    ended = parse(json.dumps({"version": 1, "databases": [{"match": {"identifier": "order*"}, "users": [user]}]}))
+    place.access.current = lambda: Versioned(ended, "v1")
+    monkeypatch.setattr(place.inventory, "get", lambda _: pytest.fail("looked it up"))
+    for database in ("orders", "orders-2"):
+        with pytest.raises(NotAllowed):
+            vend(place, database=database)
+    assert {one["rule"] for one in records(place)} == {"databases[0].users[0].callers[0]: has ended"}
+
+
 def test_an_unreadable_access_yaml_is_recorded_as_failure(place):
     def fail():
         raise AccessFileUnavailable("canary")

@@ -13,6 +13,7 @@ from rdsiam.errors import AccessFileInvalid, InvalidRequest
 
 #: What a denied caller can do: give a reason, or sign with the credentials of its role.
 Way = Literal["give-reason", "sign"]
+UNDECLARED = "no entry lets this caller log in as this user here"
 
 
 @dataclass(frozen=True)
@@ -64,20 +65,22 @@ def decide(
     return Decision(True, current.rule, min(ends, default=None))
 
 
-def may_be_allowed(access: AccessFile, identifier: str | None, user: str, caller: Caller) -> bool:
-    """Return whether any entry names this caller for that user on a database of that identifier.
+def denied_anywhere(access: AccessFile, identifier: str | None, user: str, caller: Caller, at: datetime) -> str:
+    """Return why `decide` denies without a way, whatever database of that identifier there is; empty if it may not.
 
-    If no entry does, `decide` denies without a way, and no lookup is needed to know that.
+    No lookup is needed for such a denial. To a caller whose rules have all ended, no entry gives anything.
 
     :param identifier: None if unknown.
     """
-    return any(
-        declared.name == user
-        and (any(rule.admits(caller) for rule in declared.callers) or has_role(caller, declared.roles))
-        for entry in access.databases
+    declarations = [
+        (Place(number, index), declared)
+        for number, entry in enumerate(access.databases)
         if entry.match.may_cover(identifier)
-        for declared in entry.users
-    )
+        for index, declared in enumerate(entry.users)
+        if declared.name == user
+    ]
+    decision = _decide(declarations, caller, True, at)
+    return "" if decision.allowed or decision.way else decision.rule
 
 
 def users_of(access: AccessFile, database: SelectedDatabase, caller: Caller, at: datetime) -> tuple[str, ...]:
@@ -98,7 +101,7 @@ def users_of(access: AccessFile, database: SelectedDatabase, caller: Caller, at:
 
 def _decide(declarations: Iterable[tuple[Place, User]], caller: Caller, has_reason: bool, at: datetime) -> Decision:
     """Decide by the declarations of one user on one database."""
-    denied = Decision(False, "no entry lets this caller log in as this user here", None)
+    denied = Decision(False, UNDECLARED, None)
     allowed: list[Decision] = []
     for place, user in declarations:
         if denied.way is None and has_role(caller, user.roles):

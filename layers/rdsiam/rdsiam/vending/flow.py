@@ -8,7 +8,7 @@ from typing import Any
 
 from rdsiam.access.callers import Caller
 from rdsiam.access.confirmed import ConfirmedAccess
-from rdsiam.access.decide import decide, may_be_allowed
+from rdsiam.access.decide import UNDECLARED, decide, denied_anywhere
 from rdsiam.access.selection import SelectedDatabase
 from rdsiam.access.store import Versioned
 from rdsiam.aws.rds_models import Database
@@ -30,7 +30,6 @@ _SESSION_SECONDS = 3600
 #: How long a record of the inventory is used without reading it again: hosts stay, but resource ids may change. Further
 #: endpoints are used as long.
 _RECORD_SECONDS = 60
-_UNDECLARED = "no entry lets this caller log in as this user here"
 
 
 @dataclass(frozen=True)
@@ -142,10 +141,12 @@ class Vending:
     def _permission(self, request: "_Request", access: Versioned) -> "_Permission":
         """Return the permission to log in; record and raise a denial."""
         arn, user, caller = request.database, request.user, request.caller
-        # Skip the lookup if no entry names the caller, so that neither answer nor timing reveals which databases exist.
-        record = self._lookup(arn) if may_be_allowed(access.file, _identifier(arn), user, caller) else None
+        # Skip the lookup if no entry gives the caller anything, so that neither answer nor timing reveals which
+        # databases exist.
+        denied = denied_anywhere(access.file, _identifier(arn), user, caller, request.at)
+        record = None if denied else self._lookup(arn)
         if record is None:
-            self._record(request, "denied", _UNDECLARED, access.version)
+            self._record(request, "denied", denied or UNDECLARED, access.version)
             raise NotAllowed
         decision = decide(access.file, record.database, user, caller, request.reason or None, request.at)
         revoked = user in record.revoked
