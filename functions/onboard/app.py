@@ -17,6 +17,7 @@ from rdsiam.core import log_keys
 from rdsiam.core.durable import answered, logs_execution
 from rdsiam.core.observability import logger, metrics, name_metrics
 from rdsiam.engines.logins import Logins
+from rdsiam.errors import NeedsConfirmation
 from rdsiam.events import aliases
 from rdsiam.events.aliases import check_alias
 from rdsiam.events.onboard import (
@@ -31,7 +32,6 @@ from rdsiam.onboarding import revocation
 from rdsiam.onboarding.answer import Answer
 from rdsiam.onboarding.dependencies import OnboardingServices
 from rdsiam.onboarding.flow import onboard
-from rdsiam.onboarding.limits import NeedsConfirmation
 from rdsiam.onboarding.notices import notice
 from rdsiam.onboarding.options import Options
 from rdsiam.onboarding.reconcile import Reconciled, reconcile

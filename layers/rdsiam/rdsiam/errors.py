@@ -192,6 +192,25 @@ class Refused(RdsiamError):
         self.code = code
 
 
+class NeedsConfirmation(Refused):
+    """A change exceeds a limit and needs confirmation."""
+
+    code = "needs-confirmation"
+
+    def __init__(
+        self,
+        problem: str,
+        remedy: str = 'if that is intended, run it again with "confirm": true; otherwise correct access.yaml',
+    ) -> None:
+        super().__init__(problem, remedy, "needs-confirmation")
+
+
+class NothingListed(RdsiamError):
+    """RDS lists no database, and the inventory records some."""
+
+    code = "nothing-listed"
+
+
 class EndpointUnreachable(RdsiamError):
     """No connection to an AWS service could be made: in a VPC, its endpoint or the way to it is missing.
 

@@ -1,5 +1,7 @@
 """Reconciling, the change limit and disabling, as an operator sees them."""
 
+import json
+
 import pytest
 
 from tests.integration.account import Account, until
@@ -64,9 +66,11 @@ def test_an_entry_for_another_database_changes_nothing_here(account, arn, role):
 
 def test_a_plan_of_a_reconcile_says_what_differs_and_starts_nothing(account, arn, role):
     users(account, arn, *(f"user{n}" for n in range(6)), "newcomer", role=role)
-    assert arn in account.reconcile(plan=True)["started"]
+    planned = account.rdsiam("reconcile", "--plan", "--output", "json")
+    assert (planned.returncode, arn in json.loads(planned.stdout)["started"]) == (3, True), planned.stderr
     assert account.refused(arn, "newcomer", account.token(arn, "newcomer", account.assume(role)))
-    assert arn in account.reconcile()["started"]
+    started = account.rdsiam("reconcile")
+    assert (started.returncode, arn in started.stdout) == (0, True), started.stderr
     until(lambda: "newcomer" in policy_users(account, arn, role), 60)
     until(lambda: arn not in account.reconcile(plan=True)["started"], 60)
     login(account, arn, "newcomer", role).close()

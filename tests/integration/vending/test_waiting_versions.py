@@ -54,6 +54,9 @@ def test_a_version_without_callers_waits_until_it_is_confirmed(account, place, p
     refusal = json.dumps(account.reconcile())
     assert "NeedsConfirmation" in refusal
     assert f"version {waiting} of access.yaml waits" in refusal
+    command = account.rdsiam("reconcile")
+    assert (command.returncode, "rdsiam access publish FILE --confirm" in command.stderr) == (3, True), command.stderr
+    assert command.stderr.endswith("[needs-confirmation]\n")
 
     account.publish_unconfirmed(broken, CONFIRMED)
     for function in ("VendFunction", "ReportsFunction"):

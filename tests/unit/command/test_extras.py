@@ -50,7 +50,9 @@ def test_help_lists_every_command_without_the_extras():
     assert "psql" in done.stdout
 
 
-_OTHERS = "audit completion config decisions doctor env exec ls migrate mysql onboard psql revoke rotate token"
+_OTHERS = (
+    "audit completion config decisions doctor env exec ls migrate mysql onboard psql reconcile revoke rotate token"
+)
 
 
 @pytest.mark.parametrize("command", _OTHERS.split())

@@ -4,7 +4,8 @@ import pytest
 
 from rdsiam.access.change_limit import Loss
 from rdsiam.core.counts import agreed, counted
-from rdsiam.onboarding.limits import NeedsConfirmation, limit_file, limit_users
+from rdsiam.errors import NeedsConfirmation
+from rdsiam.onboarding.limits import limit_file, limit_users
 
 
 @pytest.mark.parametrize(

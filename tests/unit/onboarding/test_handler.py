@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from rdsiam.errors import AccessFileUnavailable
+from rdsiam.errors import AccessFileUnavailable, NeedsConfirmation
 from rdsiam.events.onboard import ReconcileRequest
-from rdsiam.onboarding.limits import NeedsConfirmation
 from rdsiam.onboarding.reconcile import Reconciled
 
 APP = Path(__file__).parents[3] / "functions" / "onboard" / "app.py"

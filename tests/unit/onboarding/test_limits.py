@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rdsiam.errors import Refused
-from rdsiam.onboarding.limits import MOST_USERS, NeedsConfirmation, limit_file, limit_users
+from rdsiam.errors import NeedsConfirmation, Refused
+from rdsiam.onboarding.limits import MOST_USERS, limit_file, limit_users
 
 
 def names(number: int) -> set[str]:

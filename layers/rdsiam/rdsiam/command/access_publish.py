@@ -300,4 +300,4 @@ def _fleet_follows(installation: Installation) -> str:
     if any(enabled for _, enabled in rules):
         return "the fleet follows with the scheduled reconcile, as the rule that a new access.yaml starts is disabled"
     names = ", ".join(name for name, _ in rules)
-    return f"the fleet follows once you start a reconcile: {names} are disabled"
+    return f"the fleet follows once you run rdsiam reconcile, as {names} are disabled"

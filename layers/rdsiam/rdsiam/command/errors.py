@@ -75,6 +75,8 @@ EXIT_CODES: Mapping[type[RdsiamError], ExitCode] = {
     errors.ProxySettingsInvalid: ExitCode.USAGE,
     errors.ListenFailed: ExitCode.USAGE,
     errors.AccessFileInvalid: ExitCode.DIFFERENT,
+    errors.NeedsConfirmation: ExitCode.DIFFERENT,
+    errors.NothingListed: ExitCode.DIFFERENT,
     errors.Refused: ExitCode.DIFFERENT,
     errors.NotAllowed: ExitCode.DENIED,
     errors.DatabaseNotFound: ExitCode.NOT_FOUND,

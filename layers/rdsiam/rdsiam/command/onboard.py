@@ -27,6 +27,8 @@ Examples:
 def onboard(database: str, mode: options.Mode, everything: bool, output: Output, installation: Installation) -> None:
     """Make DATABASE (identifier or ARN) passwordless, as access.yaml declares.
 
+    For all databases of the fleet that differ: rdsiam reconcile.
+
     With --plan after a database changed its tags or its name: also shows which users would gain what.
 
     Exit codes: 0 done or nothing to do, 3 refused, ignored, or (with --plan) something would change, 7 done in part.

@@ -24,6 +24,7 @@ COMMANDS = [
     "onboard",
     "proxy",
     "psql",
+    "reconcile",
     "report",
     "revoke",
     "rotate",

@@ -10,7 +10,7 @@ from rdsiam.aws.rds import Database
 from rdsiam.core.changes import Change, Reason, Refusal
 from rdsiam.core.times import now_text, text
 from rdsiam.engines.migration import LoginState
-from rdsiam.errors import AccessFileInvalid, ConnectionFailed, DatabaseNotFound, Refused, Unsupported
+from rdsiam.errors import AccessFileInvalid, ConnectionFailed, DatabaseNotFound, NeedsConfirmation, Refused, Unsupported
 from rdsiam.migration import observation
 from rdsiam.migration.database_user import must_keep_password, user_missing
 from rdsiam.migration.execution import Execution
@@ -24,7 +24,7 @@ from rdsiam.migration.results import (
 from rdsiam.migration.secret_retirement import secret_changes
 from rdsiam.migration.successor import lines_to_add, successor_of
 from rdsiam.onboarding.database_users import Users
-from rdsiam.onboarding.limits import NeedsConfirmation, limit_retirements
+from rdsiam.onboarding.limits import limit_retirements
 from rdsiam.state.migrations import Migration, RetainedSecret, Superseded
 
 logger = logging.getLogger(__name__)

@@ -18,9 +18,9 @@ from rdsiam.engines.logins import MANAGER
 from rdsiam.engines.protocols import NO_GRANTS, DesiredState, Engine, Sessions
 from rdsiam.engines.registry import ENGINES
 from rdsiam.engines.statements import Statement
-from rdsiam.errors import ConnectionFailed, DatabaseNotReady
+from rdsiam.errors import ConnectionFailed, DatabaseNotReady, NeedsConfirmation
 from rdsiam.onboarding.dependencies import UserServices
-from rdsiam.onboarding.limits import NeedsConfirmation, limit_users
+from rdsiam.onboarding.limits import limit_users
 from rdsiam.onboarding.options import Options
 from rdsiam.state import fingerprint, recorded
 from rdsiam.state.layout import Layout

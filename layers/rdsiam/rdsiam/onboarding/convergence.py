@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rdsiam.core.changes import Change, Refusal, Unconfirmed, Unreached, changes_from_json
-from rdsiam.onboarding.limits import NeedsConfirmation
+from rdsiam.errors import NeedsConfirmation
 from rdsiam.state.record import Applied
 
 

@@ -18,13 +18,14 @@ from rdsiam.errors import (
     AccessFileUnavailable,
     DatabaseNotFound,
     DatabaseNotReady,
+    NeedsConfirmation,
     Unsupported,
 )
 from rdsiam.onboarding.database_users import Users
 from rdsiam.onboarding.dependencies import OnboardingServices
 from rdsiam.onboarding.iam_authentication import switch
 from rdsiam.onboarding.inspection_results import Absent, Departures, Ignored, Inspection
-from rdsiam.onboarding.limits import NeedsConfirmation, limit_file, limit_users
+from rdsiam.onboarding.limits import limit_file, limit_users
 from rdsiam.onboarding.options import Options
 from rdsiam.state import fingerprint, recorded
 from rdsiam.state.record import Record

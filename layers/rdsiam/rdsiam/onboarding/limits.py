@@ -4,21 +4,11 @@ from collections.abc import Collection
 
 from rdsiam.access.change_limit import Loss
 from rdsiam.core.counts import agreed, counted
-from rdsiam.errors import Refused
+from rdsiam.errors import NeedsConfirmation
 
 #: Disabling more users than this needs confirmation; so does disabling more than a fifth, if that is more than one.
 MOST_USERS = 3
 _SHARE = 5
-_CONFIRM = 'if that is intended, run it again with "confirm": true; otherwise correct access.yaml'
-
-
-class NeedsConfirmation(Refused):
-    """A change exceeds a limit and needs confirmation."""
-
-    code = "needs-confirmation"
-
-    def __init__(self, problem: str, remedy: str = _CONFIRM) -> None:
-        super().__init__(problem, remedy, "needs-confirmation")
 
 
 def limit_users(leaving: Collection[str], managed: int, declared: int) -> None:

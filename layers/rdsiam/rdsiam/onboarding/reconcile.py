@@ -21,7 +21,7 @@ from rdsiam.access.pending import pending
 from rdsiam.access.store import Versioned
 from rdsiam.aws.rds import Database
 from rdsiam.core.durable import Steps
-from rdsiam.errors import AccessFileInvalid, RdsiamError
+from rdsiam.errors import AccessFileInvalid, NothingListed
 from rdsiam.onboarding.dependencies import OnboardingServices
 from rdsiam.onboarding.limits import limit_callers
 from rdsiam.onboarding.options import Options
@@ -29,12 +29,6 @@ from rdsiam.state import fingerprint, recorded
 from rdsiam.state.record import Record, selected
 
 logger = logging.getLogger(__name__)
-
-
-class NothingListed(RdsiamError):
-    """RDS lists no database, and the inventory records some."""
-
-    code = "nothing-listed"
 
 
 @dataclass(frozen=True)
@@ -192,7 +186,8 @@ class Reconcile:
             if not listed and not self._options.confirmed:
                 raise NothingListed(
                     "RDS lists no database in this account and region, yet the inventory records some, and nothing is "
-                    'done; if all of them were deleted, reconcile again with "confirm": true'
+                    "done",
+                    "if all of them were deleted: rdsiam reconcile --confirm",
                 )
             self._start(arn, record.policy_resource_id or record.resource_id or "", "gone")
             started.append(arn)

@@ -180,7 +180,7 @@ class Vending:
         if not 0 < permission.shard <= len(self._connect_roles):
             self._record(request, "failed", permission.rule, permission.version)
             problem = f"{request.user} on {request.database} is in shard {permission.shard} of ConnectRole"
-            raise NotSigned(f"{problem}, which the stack no longer has; start a reconcile, which moves it")
+            raise NotSigned(f"{problem}, which the stack no longer has; run rdsiam reconcile, which moves it")
         connect_role = self._connect_roles[permission.shard - 1]
 
         def assume() -> ScopedCredentials:
