@@ -6,6 +6,7 @@ from typing import Any
 
 from aws_durable_execution_sdk_python import DurableContext, durable_execution
 
+from rdsiam.access.confirmed import ConfirmedAccess
 from rdsiam.access.store import AccessStore
 from rdsiam.audit import flow
 from rdsiam.audit.deployment import Deployment
@@ -25,6 +26,7 @@ from rdsiam.core.observability import logger
 from rdsiam.events import aliases
 from rdsiam.events.aliases import check_alias
 from rdsiam.events.audit import audit_request
+from rdsiam.state.applied_access import AppliedAccess
 
 
 @durable_execution
@@ -49,16 +51,17 @@ def _services() -> AuditServices:
     topic = os.environ["RDSIAM_AUDIT_TOPIC"]
     place = Arn.parse(topic)  # of the stack
     security_hub = clients.client("securityhub") if os.environ["RDSIAM_SECURITY_HUB"] == "on" else None
-    access = AccessStore(clients.client("s3"), os.environ["RDSIAM_ACCESS_BUCKET"], max_age=0)
+    applied = AppliedAccess(clients.client("dynamodb"), os.environ["RDSIAM_INVENTORY_TABLE"])
+    newest = AccessStore(clients.client("s3"), os.environ["RDSIAM_ACCESS_BUCKET"], max_age=0)
     return AuditServices(
         databases=Databases(clients.client("rds"), topic),
-        access=access,
+        access=ConfirmedAccess(newest, applied.version, max_age=0),
         functions=clients.client("lambda"),
         onboard_function=os.environ["RDSIAM_ONBOARD_FUNCTION"],
         store=AuditStore(clients.client("s3"), os.environ["RDSIAM_REPORT_BUCKET"]),
         notifier=Notifier(clients.client("events"), clients.client("sns"), topic, security_hub),
         iam=clients.client("iam"),
-        secrets=Secrets(SecretsManager(clients.client("secretsmanager")), access.names_user),
+        secrets=Secrets(SecretsManager(clients.client("secretsmanager")), newest.names_user),
         batch_function=os.environ["RDSIAM_AUDIT_BATCH_FUNCTION"],
         deployment=Deployment(
             partition=place.partition,

@@ -4,6 +4,7 @@ import os
 from functools import cache
 from typing import Any
 
+from rdsiam.access.confirmed import ConfirmedAccess
 from rdsiam.access.store import AccessStore
 from rdsiam.audit import batch
 from rdsiam.audit.store import AuditStore
@@ -13,6 +14,7 @@ from rdsiam.core.observability import logger, logs_invocation
 from rdsiam.engines.logins import Logins
 from rdsiam.events.aliases import check_no_version
 from rdsiam.events.audit_batch import batch_request
+from rdsiam.state.applied_access import AppliedAccess
 from rdsiam.state.inventory import Inventory
 
 #: Seconds that are reserved for storing the results of databases that hang.
@@ -34,9 +36,11 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, int]:
 @cache
 def _services() -> batch.BatchServices:
     objects = fast_clients.client("s3")
+    dynamodb, table = clients.client("dynamodb"), os.environ["RDSIAM_INVENTORY_TABLE"]
+    newest = AccessStore(objects, os.environ["RDSIAM_ACCESS_BUCKET"], max_age=0)
     return batch.BatchServices(
         store=AuditStore(clients.client("s3"), os.environ["RDSIAM_REPORT_BUCKET"], objects=objects),
-        access=AccessStore(objects, os.environ["RDSIAM_ACCESS_BUCKET"], max_age=0),
-        inventory=Inventory(clients.client("dynamodb"), os.environ["RDSIAM_INVENTORY_TABLE"]),
+        access=ConfirmedAccess(newest, AppliedAccess(dynamodb, table).version, max_age=0),
+        inventory=Inventory(dynamodb, table),
         logins=Logins(None, None, ""),  # the function signs the auditor's tokens itself; no secrets and no other roles
     )

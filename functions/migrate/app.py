@@ -6,6 +6,7 @@ from typing import Any
 
 from aws_durable_execution_sdk_python import DurableContext, durable_execution
 
+from rdsiam.access.confirmed import ConfirmedAccess
 from rdsiam.access.store import AccessStore
 from rdsiam.aws import clients
 from rdsiam.aws.rds import Databases
@@ -21,6 +22,7 @@ from rdsiam.events.migrate import MigrationStatusRequest, migrate_request
 from rdsiam.migration import flow
 from rdsiam.migration.secret_retirement import MigratingSecrets
 from rdsiam.migration.services import MigrationServices
+from rdsiam.state.applied_access import AppliedAccess
 from rdsiam.state.inventory import Inventory
 from rdsiam.state.leases import Leases
 from rdsiam.state.migrations import Migrations
@@ -49,9 +51,10 @@ def _services() -> MigrationServices:
     dynamodb, secrets_manager = clients.client("dynamodb"), SecretsManager(clients.client("secretsmanager"))
     table, proof_role = os.environ["RDSIAM_INVENTORY_TABLE"], os.environ["RDSIAM_PROOF_ROLE"]
     inventory = Inventory(dynamodb, table)
+    newest = AccessStore(clients.client("s3"), os.environ["RDSIAM_ACCESS_BUCKET"], max_age=0)
     return MigrationServices(
         databases=Databases(clients.client("rds"), proof_role),
-        access=AccessStore(clients.client("s3"), os.environ["RDSIAM_ACCESS_BUCKET"], max_age=0),
+        access=ConfirmedAccess(newest, AppliedAccess(dynamodb, table).version, max_age=0),
         inventory=inventory,
         leases=Leases(dynamodb, table),
         logins=Logins(secrets_manager, clients.client("sts"), proof_role),

@@ -8,6 +8,7 @@ from typing import Any
 from aws_durable_execution_sdk_python import DurableContext, durable_execution
 from aws_lambda_powertools.metrics import MetricUnit
 
+from rdsiam.access.confirmed import ConfirmedAccess
 from rdsiam.access.store import AccessStore
 from rdsiam.aws import clients
 from rdsiam.aws.rds import Databases
@@ -107,10 +108,13 @@ def _answer(context: DurableContext, request: OnboardRequest | RevokeRequest | L
 
 @cache
 def _services() -> OnboardingServices:
+    newest = AccessStore(clients.client("s3"), os.environ["RDSIAM_ACCESS_BUCKET"], max_age=0)
+    applied = AppliedAccess(clients.client("dynamodb"), os.environ["RDSIAM_INVENTORY_TABLE"])
     return OnboardingServices(
         databases=Databases(clients.client("rds"), os.environ["RDSIAM_PROOF_ROLE"]),
-        access=AccessStore(clients.client("s3"), os.environ["RDSIAM_ACCESS_BUCKET"], max_age=0),
-        applied=AppliedAccess(clients.client("dynamodb"), os.environ["RDSIAM_INVENTORY_TABLE"]),
+        access=ConfirmedAccess(newest, applied.version, max_age=0),
+        newest=newest,
+        applied=applied,
         inventory=Inventory(clients.client("dynamodb"), os.environ["RDSIAM_INVENTORY_TABLE"]),
         leases=Leases(clients.client("dynamodb"), os.environ["RDSIAM_INVENTORY_TABLE"]),
         logins=Logins(

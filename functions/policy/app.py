@@ -4,6 +4,7 @@ import os
 from functools import cache
 from typing import Any
 
+from rdsiam.access.confirmed import ConfirmedAccess
 from rdsiam.access.store import AccessStore
 from rdsiam.aws import clients
 from rdsiam.aws.rds import Databases
@@ -18,6 +19,7 @@ from rdsiam.policies.iam_policies import ConnectPolicies
 from rdsiam.policies.role_policies import Stack
 from rdsiam.policies.shards import ConnectRoles
 from rdsiam.policies.writer import Assumptions, PolicyWriter
+from rdsiam.state.applied_access import AppliedAccess
 from rdsiam.state.inventory import Inventory
 from rdsiam.state.leases import Leases
 from rdsiam.state.role_leases import RoleLeases
@@ -57,9 +59,10 @@ def _writer() -> PolicyWriter:
     roles = ConnectRoles(connect_roles())
     stack = Stack(os.environ["AWS_REGION"], os.environ["POWERTOOLS_SERVICE_NAME"])
     dynamodb, table = clients.client("dynamodb"), os.environ["RDSIAM_INVENTORY_TABLE"]
+    newest = AccessStore(clients.client("s3"), os.environ["RDSIAM_ACCESS_BUCKET"], max_age=0)
     return PolicyWriter(
         Databases(clients.client("rds"), roles.arns[0]),
-        AccessStore(clients.client("s3"), os.environ["RDSIAM_ACCESS_BUCKET"], max_age=0),
+        ConfirmedAccess(newest, AppliedAccess(dynamodb, table).version, max_age=0),
         Inventory(dynamodb, table),
         ConnectPolicies(clients.client("iam"), stack, roles.arns, int(os.environ["RDSIAM_POLICIES_PER_ROLE"])),
         roles,

@@ -4,6 +4,7 @@ import os
 from functools import cache
 from typing import Any
 
+from rdsiam.access.confirmed import ConfirmedAccess
 from rdsiam.access.store import AccessStore
 from rdsiam.aws import clients
 from rdsiam.aws.rds import Databases
@@ -24,6 +25,7 @@ from rdsiam.rotation.results import ScheduleOptions
 from rdsiam.rotation.schedules import Schedules
 from rdsiam.rotation.services import RotationServices
 from rdsiam.rotation.targets import Targets
+from rdsiam.state.applied_access import AppliedAccess
 from rdsiam.state.inventory import Inventory
 
 
@@ -71,15 +73,16 @@ def _results() -> ResultStore:
 @cache
 def _services() -> RotationServices:
     secrets_manager = SecretsManager(clients.client("secretsmanager"))
-    inventory = Inventory(clients.client("dynamodb"), os.environ["RDSIAM_INVENTORY_TABLE"])
-    access = AccessStore(clients.client("s3"), os.environ["RDSIAM_ACCESS_BUCKET"], max_age=0)
+    dynamodb, table = clients.client("dynamodb"), os.environ["RDSIAM_INVENTORY_TABLE"]
+    inventory = Inventory(dynamodb, table)
+    newest = AccessStore(clients.client("s3"), os.environ["RDSIAM_ACCESS_BUCKET"], max_age=0)
     return RotationServices(
         databases=_databases(),
         targets=Targets(clients.client("rds"), inventory),
-        access=access,
+        access=ConfirmedAccess(newest, AppliedAccess(dynamodb, table).version, max_age=0),
         inventory=inventory,
         logins=Logins(None, None, ""),  # the manager signs its own tokens: neither the master's secret nor other roles
-        secrets=RotatingSecrets(secrets_manager, os.environ["RDSIAM_ROTATE_FUNCTION"], access.names_user),
+        secrets=RotatingSecrets(secrets_manager, os.environ["RDSIAM_ROTATE_FUNCTION"], newest.names_user),
         store=SecretStore(secrets_manager),
         rules=PasswordRules(int(os.environ["RDSIAM_PASSWORD_LENGTH"]), os.environ.get("RDSIAM_PASSWORD_EXCLUDE", "")),
     )

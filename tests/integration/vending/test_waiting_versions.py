@@ -78,6 +78,29 @@ def test_revoking_passes_while_a_version_waits(account, place, published):
     assert account.invoke("OnboardFunction", {"database": arn, "lift": ["app"]})["status"] == "onboarded"
 
 
+def test_a_version_that_waits_takes_effect_in_no_database(account, place, published):
+    arn = place["arns"]["postgres"]
+    assert account.invoke("OnboardFunction", {"database": arn})["status"] == "unchanged"
+    waiting = account.publish_unconfirmed(without_callers(published))
+    account.start_afresh("VendFunction")
+
+    answer = account.invoke("OnboardFunction", {"database": arn})
+    assert (answer["status"], answer["changes"]) == ("incomplete", []), answer
+    [part] = answer["incomplete"]
+    assert part["reason"].startswith(f"version {waiting} of access.yaml waits for confirmation")
+    assert ask(account, place) == 200  # PolicyFunction has not taken the user from ConnectRole
+
+    audit = account.invoke("AuditFunction", {"databases": [arn]})
+    bucket, _, key = audit["reports"]["json"].removeprefix("s3://").partition("/")
+    report = json.load(account.cloud.client("s3").get_object(Bucket=bucket, Key=key)["Body"])
+    assert report["access_version"] not in (None, waiting)
+    assert [finding for finding in report["findings"] if finding["user"] == "app"] == []
+
+    assert account.invoke("SecretsFunction", {"database": arn, "plan": True})["status"] == "unchanged"
+    migration = account.invoke("MigrateFunction", {"database": arn, "user": "app", "plan": True})
+    assert migration["code"] == "successor-not-declared", migration
+
+
 @pytest.mark.parametrize("function", ["VendFunction", "PolicyFunction"])
 def test_no_other_function_chooses_the_applied_version(account, place, published, function):
     ask(account, place)  # so that VendFunction runs

@@ -38,7 +38,7 @@ class Place:
         self.gets: list[dict[str, Any]] = []
         self.access = self.start()
 
-    def start(self) -> ConfirmedAccess:
+    def start(self, max_age: float = 60) -> ConfirmedAccess:
         """Return the access of an environment that starts now."""
 
         def get_object(**asked: Any) -> Any:
@@ -49,8 +49,8 @@ class Place:
             return {**answer, "LastModified": datetime(2026, 11, 27, 10, 0, number, tzinfo=UTC)}
 
         client: Any = SimpleNamespace(get_object=get_object)
-        store = AccessStore(client, "access", clock=lambda: self.now)
-        return ConfirmedAccess(store, self.read, clock=lambda: self.now)
+        store = AccessStore(client, "access", max_age=max_age, clock=lambda: self.now)
+        return ConfirmedAccess(store, self.read, max_age, clock=lambda: self.now)
 
     def read(self) -> str | None:
         self.reads += 1
@@ -276,3 +276,27 @@ def test_the_pointer_is_read_while_the_file_is_read():
 
     s3: Any = S3()
     assert ConfirmedAccess(AccessStore(s3, "access"), applied).current().version == "v1"
+
+
+def test_the_version_that_waits_is_known_until_it_is_confirmed(place):
+    place.applied = place.publish(10)
+    place.version()
+    assert place.access.waiting() is None
+    smaller = place.publish(1)
+    place.now += 60
+    assert place.access.waiting().version == smaller
+    assert place.version() == place.applied
+    place.publish(1, confirm=True)
+    place.now += 60
+    assert place.access.waiting() is None
+
+
+def test_a_function_that_keeps_nothing_sees_each_change_at_once(place):
+    """OnboardFunction and those that it invokes act by one version, whichever environments they run in."""
+    place.applied = place.publish(10)
+    place.access = place.start(max_age=0)
+    place.publish(1)
+    assert place.version() == place.applied
+    place.applied = place.published[-1]  # an operator has confirmed it, by a reconcile
+    assert place.version() == place.applied
+    assert place.access.waiting() is None

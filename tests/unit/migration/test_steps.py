@@ -110,13 +110,18 @@ class World:
         self.server = FakeUser.server = Server()
         self.migrations = Migrations(dynamodb, "inventory")
         self.file = DECLARED
+        #: A newer version, which waits for confirmation; empty if none does.
+        self.newer = ""
         patch.setattr(execution, "MigratingUser", FakeUser)
         patch.setattr(steps, "Users", lambda *_: SimpleNamespace(prove=lambda _: self.server.successor))
 
     def run(self, execution: str, undo: bool = False, **options: Any) -> Any:
         services: Any = SimpleNamespace(
             databases=SimpleNamespace(describe=lambda _: ORDERS),
-            access=SimpleNamespace(current=lambda: Versioned(parse(self.file), "1")),
+            access=SimpleNamespace(
+                current=lambda: Versioned(parse(self.file), "1"),
+                waiting=lambda: Versioned(parse(self.newer), "2") if self.newer else None,
+            ),
             migrations=self.migrations,
             inventory=SimpleNamespace(get=lambda _: None),
             secrets=FakeSecrets(self.server),
@@ -336,3 +341,13 @@ def test_the_master_gets_no_advice_to_declare_a_successor(world, user, code):
     refusal = run.begin().refusal
     assert refusal.code == code
     assert ("replaces" in refusal.remedy) is (code == "successor-not-declared")
+
+
+@pytest.mark.parametrize(
+    ("newer", "code"), [("", "successor-not-declared"), (DECLARED, "needs-confirmation")], ids=["none", "newer"]
+)
+def test_a_successor_that_a_waiting_version_declares_needs_its_confirmation(world, newer, code):
+    world.file, world.newer = NOT_DECLARED, newer
+    refusal = world.run("a").begin().refusal
+    assert refusal.code == code
+    assert ("rdsiam access publish FILE --confirm" in refusal.remedy) is bool(newer)

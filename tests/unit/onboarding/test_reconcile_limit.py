@@ -71,7 +71,7 @@ class Fleet:
         """Return the answer of a reconcile, or the error that it ended with."""
         services: Any = SimpleNamespace(
             databases=SimpleNamespace(list=lambda: [ORDERS], page=self.page),
-            access=self.access or self,
+            newest=self.access or self,
             applied=self.applied,
             inventory=self.inventory,
             results=Results(),

@@ -62,6 +62,8 @@ class World:
         self.meanwhile: list[Callable[[], Any]] = []
         self.readable = True
         self.version = 1
+        #: A newer version, which waits for confirmation.
+        self.newer: Versioned | None = None
         self.declare(*USERS)
         self.inventory.record_ownership(ORDERS, dict.fromkeys(("rdsiam_manager", *USERS, "shop_readonly"), "created"))
         self.inventory.set_roles(ORDERS.arn, ORDERS.resource_id, ["arn:aws:iam::123456789012:role/app"], {})
@@ -73,6 +75,7 @@ class World:
                 "Databases", (), {"describe": lambda _, __: self.database, "of_resource": lambda _, __: None}
             )(),
             access=self,  # type: ignore[arg-type]
+            newest=self,  # type: ignore[arg-type]
             applied=AppliedAccess(dynamodb, TABLE),
             inventory=self.inventory,
             leases=self.leases,
@@ -97,6 +100,9 @@ class World:
         if not self.readable:
             raise AccessFileUnavailable("access.yaml can't be read")
         return Versioned(self.file, f"v{self.version}")
+
+    def waiting(self) -> Versioned | None:
+        return self.newer
 
     def policies(self, event: Any, _: Any) -> dict[str, Any]:
         if event.get("plan"):

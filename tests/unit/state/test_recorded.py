@@ -280,7 +280,7 @@ def reconcile(inventory: Inventory, *fleet: SelectedDatabase) -> list[str]:
     services: Any = SimpleNamespace(
         databases=databases,
         inventory=inventory,
-        access=SimpleNamespace(current=lambda: SimpleNamespace(file=file)),
+        newest=SimpleNamespace(current=lambda: SimpleNamespace(file=file)),
         functions=SimpleNamespace(invoke=lambda **_: None),
         onboard_function="onboard",
         connect_role_shards=4,

@@ -1,4 +1,4 @@
-"""The access.yaml by which tokens are vended: the newest version, unless that one waits for confirmation.
+"""The access.yaml that is in force for all functions: the newest version, unless that one waits for confirmation.
 
 See docs/decisions/0063-change-limit-of-vending.md.
 """
@@ -14,6 +14,14 @@ from rdsiam.access.store import AccessStore, Versioned
 from rdsiam.errors import AccessFileUnavailable
 
 logger = logging.getLogger(__name__)
+
+#: What to do about a version that waits.
+CONFIRM = "if that is intended, run rdsiam access publish FILE --confirm; otherwise rdsiam access rollback VERSION"
+
+
+def waits(version: str) -> str:
+    """Return the reason why a version is not in force."""
+    return f"version {version} of access.yaml waits for confirmation, and the applied one counts until then"
 
 
 class ConfirmedAccess:
@@ -50,11 +58,23 @@ class ConfirmedAccess:
         self._confirmed: Versioned | None = None
 
     def current(self) -> Versioned:
-        """Return the version that is used now.
+        """Return the version that is in force now.
 
         :raises AccessFileUnavailable: S3 or the inventory could not be asked: nobody is allowed anything.
         :raises AccessFileInvalid: the newest version is invalid. No other one is used.
         """
+        return self._newest_and_used()[1]
+
+    def waiting(self) -> Versioned | None:
+        """Return the newest version if it waits for confirmation; None if it is in force.
+
+        :raises AccessFileUnavailable: as `current` does.
+        :raises AccessFileInvalid: as `current` does.
+        """
+        newest, used = self._newest_and_used()
+        return None if newest is used else newest
+
+    def _newest_and_used(self) -> tuple[Versioned, Versioned]:
         with self._lock:
             reading = _Reading(self._applied) if self._decided is None else None
             waits = self._decided is not None and self._decided[0] is not self._decided[1]
@@ -64,7 +84,7 @@ class ConfirmedAccess:
             if self._decided is None or newest is not self._decided[0] or again:
                 self._decided = newest, self._decide(newest, reading or _Reading(self._applied))
                 self._decided_at = asked_at
-            return self._decided[1]
+            return self._decided
 
     def _decide(self, newest: Versioned, reading: "_Reading") -> Versioned:
         """Return the version to use: the newest one, or the applied one if the newest waits for confirmation."""

@@ -15,9 +15,9 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from rdsiam.access.confirmed import ConfirmedAccess
 from rdsiam.access.model import AccessFile
 from rdsiam.access.selection import SelectedDatabase, select
-from rdsiam.access.store import AccessStore
 from rdsiam.audit.account import AccountContext
 from rdsiam.audit.collect import FIRST, SECOND, read
 from rdsiam.audit.drift import applied_users, drift_of, logins_of
@@ -49,7 +49,7 @@ class BatchServices:
     """The services that the audit of a batch uses."""
 
     store: AuditStore
-    access: AccessStore
+    access: ConfirmedAccess
     inventory: Inventory
     logins: Logins
 

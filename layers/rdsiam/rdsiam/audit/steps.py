@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, cast
 
+from rdsiam.access.confirmed import ConfirmedAccess
 from rdsiam.access.selection import select
-from rdsiam.access.store import AccessStore
 from rdsiam.audit.account import AccountContext
 from rdsiam.audit.assemble import AuditRun, assemble
 from rdsiam.audit.batch import Reading, part_of
@@ -53,7 +53,7 @@ class AuditServices:
     """
 
     databases: Databases
-    access: AccessStore
+    access: ConfirmedAccess
     store: AuditStore
     notifier: Notifier
     iam: Any

@@ -4,6 +4,7 @@ import logging
 import time
 from dataclasses import replace
 
+from rdsiam.access.selection import SelectedDatabase
 from rdsiam.access.users import DeclaredUser
 from rdsiam.aws.rds import Database
 from rdsiam.core.changes import Reason, summarize
@@ -131,5 +132,7 @@ class Execution:
         return self._services.migrations.save(self.arn, self._leased(migration))
 
     def _declared(self, database: Database) -> tuple[DeclaredUser, ...]:
-        record = self._services.inventory.get(database.arn)
-        return self._services.access.current().file.declared(selected(database, record))
+        return self._services.access.current().file.declared(self._selected(database))
+
+    def _selected(self, database: Database) -> SelectedDatabase:
+        return selected(database, self._services.inventory.get(database.arn))

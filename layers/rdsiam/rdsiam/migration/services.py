@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from rdsiam.access.store import AccessStore
+from rdsiam.access.confirmed import ConfirmedAccess
 from rdsiam.aws.rds import Databases
 from rdsiam.core.large_answers import LargeResults
 from rdsiam.engines.logins import Logins
@@ -24,7 +24,7 @@ class MigrationServices:
     """
 
     databases: Databases
-    access: AccessStore
+    access: ConfirmedAccess
     inventory: Inventory
     leases: Leases
     logins: Logins

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+from rdsiam.access.confirmed import CONFIRM, waits
 from rdsiam.aws.rds import Database
 from rdsiam.core.changes import Change, Reason, Refusal
 from rdsiam.core.times import now_text, text
@@ -64,6 +65,9 @@ class Migrating(Execution):
         if successor is None and user == database.master_user:
             remedy = "declare a user of its own for each application, with the level that it needs, in access.yaml"
             raise Refused(f"{user} is the master of {database.identifier}", remedy, "user-is-administrator")
+        newest = self._services.access.waiting() if successor is None else None
+        if newest is not None and successor_of(newest.file.declared(self._selected(database)), user):
+            raise NeedsConfirmation(waits(newest.version), CONFIRM)
         if successor is None:
             raise Refused(*lines_to_add(database, user, self.request.in_place), "successor-not-declared")
         if (successor == user) != self.request.in_place:

@@ -208,6 +208,8 @@ class Application:
         return Answer(self._arn, "onboarded", confirmed, proofs=proofs.users)
 
     def _notify_of_pending(self) -> None:
+        if self._inspection.waiting:
+            self._missing.append(self._inspection.waiting)
         waiting = self._converged.pending
         if waiting:
             self._missing.append(waiting)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from rdsiam.access.confirmed import ConfirmedAccess
 from rdsiam.access.store import AccessStore
 from rdsiam.aws.rds import Databases
 from rdsiam.core.large_answers import LargeResults
@@ -20,8 +21,8 @@ class UserServices(Protocol):
         """Instances, clusters and proxies."""
 
     @property
-    def access(self) -> AccessStore:
-        """The store of access.yaml."""
+    def access(self) -> ConfirmedAccess:
+        """The access.yaml that is in force."""
 
     @property
     def inventory(self) -> Inventory:
@@ -40,6 +41,7 @@ class UserServices(Protocol):
 class OnboardingServices:
     """Clients and stores for onboarding, revocation and reconciliation.
 
+    :ivar newest: the newest access.yaml, which a reconcile compares with the applied version.
     :ivar applied: the version of access.yaml that the last reconcile applied.
     :ivar results: results that neither a checkpoint nor an answer can hold.
     :ivar events: client of EventBridge.
@@ -51,7 +53,8 @@ class OnboardingServices:
     """
 
     databases: Databases
-    access: AccessStore
+    access: ConfirmedAccess
+    newest: AccessStore
     applied: AppliedAccess
     inventory: Inventory
     leases: Leases

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+from rdsiam.access.confirmed import CONFIRM, waits
 from rdsiam.access.effective import effective_users
 from rdsiam.access.pending import pending
 from rdsiam.access.rotation import RotatingUser
@@ -11,7 +12,7 @@ from rdsiam.access.selection import SelectedDatabase
 from rdsiam.access.users import DeclaredUser
 from rdsiam.aws.rds import Database
 from rdsiam.core import log_keys
-from rdsiam.core.changes import Refusal
+from rdsiam.core.changes import Refusal, Unconfirmed
 from rdsiam.engines.logins import AUDITOR, MANAGER
 from rdsiam.errors import (
     AccessFileInvalid,
@@ -40,12 +41,14 @@ class _Declaration:
     :ivar users: None if the file is invalid: the run refuses it later, with its problems.
     :ivar pending: something waits for confirmation.
     :ivar limit: the change limit refuses the run; None if it doesn't.
+    :ivar waiting: a newer version declares something else, and waits for confirmation; None if none does.
     """
 
     users: tuple[DeclaredUser, ...] | None = None
     rotating: tuple[RotatingUser, ...] = ()
     pending: bool = False
     limit: Refusal | None = None
+    waiting: Unconfirmed | None = None
 
     def effective(self, revoked: Collection[str]) -> frozenset[str] | None:
         """Return the names of effective users; None if the file is invalid."""
@@ -82,6 +85,8 @@ class Inspector:
         declared = declaration.users != () or declaration.rotating or declaration.pending
         if not declared and (record is None or record.only_seen):
             reason = f"no entry of access.yaml declares a user for {database.arn}"
+            if waiting := declaration.waiting:
+                return Ignored(f"{reason}; {waiting.reason}", "not-declared", record is None, waiting.remedy)
             return Ignored(reason, "not-declared", unrecorded=record is None)
         if unavailable := self._without_iam(database, record, declaration):
             return unavailable
@@ -168,13 +173,29 @@ class Inspector:
             file = self._services.access.current().file
             selection = self._selection(database)
             declaration = _Declaration(file.declared(selection), file.rotating(selection))
-            waits = pending(file, selection) is not None
+            gains = pending(file, selection) is not None
+            waiting = self._waiting(database, selection, declaration)
         except AccessFileInvalid:
             return declaration
         limit = None
         if not self._options.unlimited and record is not None and record.is_of(database):
             limit = _limit(record, declaration, len(file.databases))
-        return _Declaration(declaration.users, declaration.rotating, waits, limit)
+        return _Declaration(declaration.users, declaration.rotating, gains, limit, waiting)
+
+    def _waiting(
+        self, database: Database, selection: SelectedDatabase, declaration: _Declaration
+    ) -> Unconfirmed | None:
+        """Return the version of access.yaml that waits for confirmation, if it declares something else here."""
+        newest = self._services.access.waiting()
+        if newest is None:
+            return None
+        try:
+            declared = newest.file.declared(selection), newest.file.rotating(selection)
+        except AccessFileInvalid:
+            declared = None
+        if declared == (declaration.users, declaration.rotating):
+            return None
+        return Unconfirmed(database.arn, waits(newest.version), CONFIRM, retry=False)
 
     def _inspection(self, database: Database, record: Record | None, declaration: _Declaration) -> Inspection:
         own = record if record is not None and record.is_of(database) else None
@@ -204,6 +225,7 @@ class Inspector:
             or (record is not None and own is None),
             renamed=renamed,
             pending=own is not None and own.pending != "",
+            waiting=declaration.waiting,
         )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rdsiam.core.changes import Change, Refusal
+from rdsiam.core.changes import Change, Refusal, Unconfirmed
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,7 @@ class Inspection:
     :ivar unrecorded: its record has to be moved, or attributes have to be recorded, before the run.
     :ivar renamed: its record is under another ARN.
     :ivar pending: the last run published that something waits for confirmation.
+    :ivar waiting: a newer access.yaml declares something else, and waits for confirmation; None if none does.
     """
 
     database: str
@@ -95,6 +96,7 @@ class Inspection:
     unrecorded: bool
     renamed: bool
     pending: bool
+    waiting: Unconfirmed | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON for a checkpoint."""
@@ -103,6 +105,7 @@ class Inspection:
             "result": "inspection",
             "switch": self.switch.to_json() if self.switch else None,
             "limit": self.limit.to_json() if self.limit else None,
+            "waiting": self.waiting.to_json() if self.waiting else None,
             "leaving": list(self.leaving),
             "returned": list(self.returned),
         }
@@ -114,6 +117,7 @@ class Inspection:
         values |= {
             "switch": Change.from_json(data["switch"]) if data["switch"] else None,
             "limit": Refusal.from_json(data["limit"]) if data["limit"] else None,
+            "waiting": Unconfirmed.from_json(data["waiting"]) if data["waiting"] else None,
             "leaving": tuple(data["leaving"]),
             "returned": tuple(data["returned"]),
         }

@@ -3,6 +3,7 @@
 from collections.abc import Collection
 
 from rdsiam.access.change_limit import Loss
+from rdsiam.access.confirmed import CONFIRM
 from rdsiam.core.counts import agreed, counted
 from rdsiam.errors import NeedsConfirmation
 
@@ -51,7 +52,7 @@ def limit_callers(version: str, change: Loss) -> None:
     if change.needs_confirmation:
         raise NeedsConfirmation(
             f"version {version} of access.yaml waits, and tokens are vended by the applied one: {change}",
-            "if that is intended, run rdsiam access publish FILE --confirm; otherwise rdsiam access rollback VERSION",
+            CONFIRM,
         )
 
 

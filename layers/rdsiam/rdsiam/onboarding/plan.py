@@ -48,7 +48,8 @@ class Planner:
         if inspection.rotates:
             rotations = Rotations(self._context, self._services, arn).schedule(plan=True)
         changes = (*_in_order(situation, removal, [*users.changes, *batches.changes]), *rotations.changes)
-        missing = [*([users.pending] if users.pending else []), *users.denied, *batches.missing]
+        waiting = [part for part in (inspection.waiting, users.pending) if part]
+        missing = [*waiting, *users.denied, *batches.missing]
         refusal = situation.departures.limit or users.refusal
         answer = replace(_answer(arn, refusal, missing, rotations, changes), schemas=tuple(batches.schemas))
         return (

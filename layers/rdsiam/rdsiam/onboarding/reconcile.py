@@ -154,12 +154,12 @@ class Reconcile:
         """Return the version of access.yaml to apply, and what callers lose by it unless that is confirmed."""
         services = self._services
         try:
-            access = services.access.current(anew=True)  # the same content may have been confirmed since
+            access = services.newest.current(anew=True)  # the same content may have been confirmed since
         except AccessFileInvalid as error:
             return Target(error.version, "", Loss(0, 0), tuple(error.problems), False)
         version = services.applied.version()
         is_confirmed = access.confirmed or self._options.confirmed or self._options.plan
-        before = None if is_confirmed or version in (None, access.version) else services.access.version(version or "")
+        before = None if is_confirmed or version in (None, access.version) else services.newest.version(version or "")
         lost = loss(before.file, access.file, datetime.now(UTC)) if before else Loss(0, 0)
         return Target(access.version, access.published, lost, (), is_confirmed)
 
@@ -242,7 +242,7 @@ class Reconcile:
 
     def _access(self) -> AccessFile:
         """Return the version that the reconcile applies; the current one if that is gone meanwhile."""
-        target, access = self._target, self._services.access
+        target, access = self._target, self._services.newest
         if target is None:
             return access.current().file
         if target.problems:

@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 from botocore.exceptions import ClientError
 
+from rdsiam.access.confirmed import ConfirmedAccess
 from rdsiam.access.effective import effective_users
 from rdsiam.access.selection import NOTHING, select
-from rdsiam.access.store import AccessStore
 from rdsiam.access.users import DeclaredUser
 from rdsiam.aws.rds import Database, Databases
 from rdsiam.core.arn import Arn
@@ -98,7 +98,7 @@ class PolicyWriter:
     def __init__(
         self,
         databases: Databases,
-        access: AccessStore,
+        access: ConfirmedAccess,
         inventory: Inventory,
         policies: ConnectPolicies,
         connect_roles: ConnectRoles,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from rdsiam.access.store import AccessStore
+from rdsiam.access.confirmed import ConfirmedAccess
 from rdsiam.aws.rds import Databases, Family
 from rdsiam.aws.secrets.schedules import RotatingSecrets
 from rdsiam.aws.secrets.value import PasswordRules
@@ -25,7 +25,7 @@ class RotationServices:
 
     databases: Databases
     targets: Targets
-    access: AccessStore
+    access: ConfirmedAccess
     inventory: Inventory
     logins: Logins
     secrets: RotatingSecrets
