@@ -234,7 +234,7 @@ def test_a_file_that_lost_most_of_its_entries_is_named(place):
     [
         ([], "the fleet follows now: a reconcile starts"),
         (["rdsiam-AccessChanged-1X"], "the fleet follows with the scheduled reconcile"),
-        (["rdsiam-AccessChanged-1X", "rdsiam-reconcile"], "the fleet follows once you start a reconcile"),
+        (["rdsiam-AccessChanged-1X", "rdsiam-reconcile"], "the fleet follows once you run rdsiam reconcile"),
     ],
 )
 def test_the_fleet_follows_only_if_a_rule_starts_a_reconcile(place, disabled, said):
