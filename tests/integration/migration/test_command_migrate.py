@@ -27,6 +27,10 @@ def test_from_the_first_question_to_the_undo(app):
     assert asked.returncode == 3
     assert f'{{name: "{app.successor}", replaces: "{app.name}", roles: []}}' in asked.stderr
 
+    misspelled = app.account.rdsiam("migrate", "start", "migrate-command", f"{app.name}x", "--plan")
+    assert (misspelled.returncode, "replaces" in misspelled.stderr) == (3, False), misspelled.stderr
+    assert f"there is no user {app.name}x" in misspelled.stderr
+
     app.declare()
     planned = app.account.rdsiam("migrate", "start", "migrate-command", app.name, "--plan")
     assert planned.returncode == 3, planned.stderr
@@ -83,7 +87,7 @@ def test_an_undo_without_a_migration_changes_nothing_and_says_so(app, user, plan
 @pytest.mark.parametrize(
     ("words", "code"),
     [
-        (["migrate", "start", "migrate-command", "nosuch"], "successor-not-declared"),
+        (["migrate", "start", "migrate-command", "nosuch"], "user-missing"),
         (["revoke", "migrate-command", "nosuch", "--lift"], "user-not-managed"),
         (["revoke", "migrate-command", "nosuch", "--reason", "x"], "user-not-managed"),
     ],

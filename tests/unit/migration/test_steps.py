@@ -21,6 +21,7 @@ from rdsiam.aws.secrets.facts import SecretFacts
 from rdsiam.core.changes import Change
 from rdsiam.core.times import text
 from rdsiam.engines.migration import LoginState, Observation, ObservedClient
+from rdsiam.errors import ConnectionFailed
 from rdsiam.events.migrate import MigrateRequest
 from rdsiam.migration import execution, steps
 from rdsiam.migration.flow import status
@@ -47,6 +48,7 @@ class Server:
     successor: bool = True
     secret: bool = True
     sessions: int = 0
+    exists: bool | Exception = True
 
 
 class FakeUser:
@@ -56,6 +58,11 @@ class FakeUser:
 
     def __init__(self, *_: Any) -> None:
         pass
+
+    def login_state(self) -> LoginState:
+        if isinstance(self.server.exists, Exception):
+            raise self.server.exists
+        return LoginState(self.server.exists, self.server.open, False)
 
     def observe(self) -> Observation:
         seen = (ObservedClient("orders", "10.0.0.1", None, self.server.sessions),) if self.server.sessions else ()
@@ -110,6 +117,8 @@ class World:
         self.server = FakeUser.server = Server()
         self.migrations = Migrations(dynamodb, "inventory")
         self.file = DECLARED
+        #: The inventory's record; None if the database was never onboarded.
+        self.record: Any = None
         #: A newer version, which waits for confirmation; empty if none does.
         self.newer = ""
         patch.setattr(execution, "MigratingUser", FakeUser)
@@ -123,7 +132,7 @@ class World:
                 waiting=lambda: Versioned(parse(self.newer), "2") if self.newer else None,
             ),
             migrations=self.migrations,
-            inventory=SimpleNamespace(get=lambda _: None),
+            inventory=SimpleNamespace(get=lambda _: self.record),
             secrets=FakeSecrets(self.server),
         )
         kind = Undoing if undo else Migrating
@@ -351,3 +360,21 @@ def test_a_successor_that_a_waiting_version_declares_needs_its_confirmation(worl
     refusal = world.run("a").begin().refusal
     assert refusal.code == code
     assert ("rdsiam access publish FILE --confirm" in refusal.remedy) is bool(newer)
+
+
+@pytest.mark.parametrize(
+    ("exists", "onboarded", "code"),
+    [
+        (False, True, "user-missing"),
+        (False, False, "successor-not-declared"),  # nobody knows before the database is onboarded
+        (True, True, "successor-not-declared"),
+        (ConnectionFailed("orders", 5432, "port", "timeout"), True, "successor-not-declared"),
+    ],
+    ids=["misspelled", "not onboarded", "there", "unreachable"],
+)
+def test_a_misspelled_user_gets_no_lines_to_declare_its_successor(world, exists, onboarded, code):
+    world.file, world.server.exists = NOT_DECLARED, exists
+    world.record = SimpleNamespace(finished=True, is_of=lambda _: False) if onboarded else None
+    refusal = world.run("a").begin().refusal
+    assert refusal.code == code
+    assert ("there is no user app" in refusal.problem) is (code == "user-missing")

@@ -43,6 +43,7 @@ class Migrating(Execution):
         user = self.request.user
         try:
             database = self._services.databases.describe(self.request.database)
+            self.arn = database.arn
             if not database.has_users:
                 raise Refused(f"{database.arn} has no users of its own", "migrate the users of its source")
             migration = self._migration_of(database)
@@ -58,7 +59,7 @@ class Migrating(Execution):
     def _declared_successor(self, database: Database) -> str:
         """Return the successor that access.yaml declares.
 
-        :raises Refused: there is none, or the request says another way.
+        :raises Refused: there is none, or the request says another way, or there is no such user.
         """
         user = self.request.user
         successor = successor_of(self._declared(database), user)
@@ -69,6 +70,9 @@ class Migrating(Execution):
         if newest is not None and successor_of(newest.file.declared(self._selected(database)), user):
             raise NeedsConfirmation(waits(newest.version), CONFIRM)
         if successor is None:
+            login_state = self._login_state()
+            if login_state is not None and not login_state.exists:
+                raise user_missing(user, database.arn)
             raise Refused(*lines_to_add(database, user, self.request.in_place), "successor-not-declared")
         if (successor == user) != self.request.in_place:
             way = f"changes {user} in place" if successor == user else f"lets {successor} replace {user}"
@@ -78,17 +82,23 @@ class Migrating(Execution):
 
     def check(self) -> StepResult:
         """Refuse a user that has to keep its password, unless that is not visible yet; changes nothing."""
-        record = self._services.inventory.get(self.arn)
-        if record is None or not record.finished:
+        login_state = self._login_state()
+        if login_state is None:
             return StepResult()  # onboarding checks it
-        try:
-            login_state = self._user.login_state()
-        except ConnectionFailed as error:
-            logger.info("the login state of %s on %s is not visible: %s", self.request.user, self.arn, error)
-            return StepResult()
         if not login_state.exists:
             return StepResult.refused(user_missing(self.request.user, self.arn))
         return StepResult.refused(must_keep_password(login_state)) if login_state.keep_reason else StepResult()
+
+    def _login_state(self) -> LoginState | None:
+        """Return how the user logs in; None if that is not visible yet."""
+        record = self._services.inventory.get(self.arn)
+        if record is None or not record.finished:
+            return None
+        try:
+            return self._user.login_state()
+        except ConnectionFailed as error:
+            logger.info("the login state of %s on %s is not visible: %s", self.request.user, self.arn, error)
+            return None
 
     def plan(self) -> StepResult:
         """Return the changes that the retirement would make."""
