@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from rdsiam.access import document
 from rdsiam.access.model import parse
+from rdsiam.core import similar
 from rdsiam.errors import AccessFileInvalid
 from tests.examples import at_most
 from tests.unit.access.files import GOOD, problems
@@ -77,7 +78,16 @@ CHANGES = [
     ("privileges: readwrite", "privileges: admin", "line 11: databases[0].users[0].privileges: must be readonly,"),
     ("privileges: readwrite", "privileges: []", "line 11: databases[0].users[0].privileges: must be readonly,"),
     ("privileges: readwrite", "privileges: [SELECT, 1]", "users[0].privileges: must be readonly,"),
-    ("engine: postgres", "engine: oracle", "line 6: databases[0].match.engine"),
+    (
+        "engine: postgres",
+        "engine: oracle",
+        "line 6: databases[0].match.engine: must be one of aurora, aurora-mysql, aurora-postgresql, mariadb, mysql, "
+        "postgres",
+    ),
+    ("engine: postgres", "engine: postgre", "postgres; did you mean postgres?"),
+    ("privileges: readwrite", "privileges: readwrit", "a list of SQL privileges; did you mean readwrite?"),
+    ("privileges: readwrite", "privileges: [SELECT, UPDAT]", "UPDATE; did you mean UPDATE?"),
+    ("privileges: readwrite", "role: [x]", "users[0].role: unknown key; did you mean roles?"),
     ("engine: postgres", "engine: []", "line 6: databases[0].match.engine: must not be empty"),
     ("engine: postgres", "engine: neptune", "line 6: databases[0].match.engine"),
     ('"orders-*"', '"orders-[ab]"', "line 7: databases[0].match.identifier: must be a database's identifier"),
@@ -181,11 +191,11 @@ def test_many_problems_are_cut() -> None:
 def test_only_the_problems_that_are_shown_are_explained(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     guessed: list[Any] = []
 
-    def guess(*given: Any) -> list[str]:
+    def guess(*given: Any) -> str:
         guessed.append(given)
-        return []
+        return ""
 
-    monkeypatch.setattr(document, "get_close_matches", guess)
+    monkeypatch.setattr(document, "did_you_mean", guess)
 
     found = problems(text)
 
@@ -218,7 +228,7 @@ def test_a_long_unknown_key_is_compared_by_its_beginning(monkeypatch: pytest.Mon
         compared.append(key)
         return []
 
-    monkeypatch.setattr(document, "get_close_matches", compare)
+    monkeypatch.setattr(similar, "get_close_matches", compare)
 
     problems(GOOD + f"? {'x' * 100_000}\n: 1")
 

@@ -302,6 +302,18 @@ def test_errors_of_standard_input_name_it(place):
     assert place.current()[0] == text("app", "new")
 
 
+def test_a_suppressed_finding_that_does_not_exist_gets_advice(place):
+    file = json.loads(text("app"))
+    suppressed = {"finding": "user-without-imm", "user": "etl", "reason": "x", "until": "2099-01-01T00:00:00Z"}
+    file["databases"][0]["suppress"] = [suppressed]
+    done = place.run("validate", "-", answer=json.dumps(file))
+    assert code(done) == 0, done.stderr
+    assert (
+        "suppress[0].finding: no finding has the kind user-without-imm; did you mean user-without-iam?" in done.stderr
+    )
+    assert "standard input is valid" in done.stderr
+
+
 def test_a_publisher_who_may_not_list_databases_publishes_without_seeing_logins(place, monkeypatch):
     def deny(_: object) -> None:
         raise Denied("the fleet: not authorized to perform rds:DescribeDBInstances")

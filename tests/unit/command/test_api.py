@@ -258,3 +258,27 @@ def test_a_proxy_that_does_not_answer_is_named(api, rdsiam, monkeypatch):
     code, stderr = rdsiam("ls")
     assert code == 6
     assert "can't be reached through the proxy of HTTP_PROXY and HTTPS_PROXY; correct them" in stderr
+
+
+LISTED = [
+    {"identifier": "orders", "arn": "arn:1", "engine": "postgres", "users": ["app_service"]},
+    {"identifier": "billing", "arn": "arn:2", "engine": "mysql", "users": ["app_service", "etl"]},
+]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "advice"),
+    [
+        (["oders"], "none matches; did you mean orders?"),
+        (["ORDERS-"], "none matches; did you mean orders?"),
+        (["nothing-*"], "none matches\n"),
+        (["--engine", "postgre"], "none matches; did you mean postgres?"),
+        (["--user", "app_servise"], "none matches; did you mean app_service?"),
+        (["orders", "--user", "etl"], "none matches\n"),
+    ],
+    ids=str,
+)
+def test_a_list_without_a_match_suggests_the_closest_name(api, rdsiam, arguments, advice):
+    api.answer = 200, {"databases": LISTED}
+    code, stderr = rdsiam("ls", *arguments)
+    assert (code, advice in stderr) == (0, True), stderr

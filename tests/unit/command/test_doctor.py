@@ -219,6 +219,21 @@ def test_a_name_that_nothing_has_is_not_found(account, monkeypatch, capsys):
     assert "no instance and no cluster is named nothing" in errors
 
 
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("oders", "did you mean orders? [not-found]"),
+        ("SHOP-3", "did you mean shop-2 or shop-1 or shop?"),
+        ("nothing", "see aws rds describe-db-instances"),
+    ],
+)
+def test_the_closest_databases_are_suggested_for_a_wrong_name(account, monkeypatch, capsys, name, advice):
+    account.failures["describe_db_proxies"] = refused("DescribeDBProxies")
+    status, _, errors = diagnose(monkeypatch, capsys, name, "app")
+    assert status == 5
+    assert advice in errors
+
+
 def test_an_unknown_address_of_the_api_says_what_sets_it(account, monkeypatch, capsys):
     _, rows, _ = diagnose(monkeypatch, capsys, "orders", "app")
     assert rows["API"]["state"] == "UNKNOWN"

@@ -93,9 +93,9 @@ def test_a_check_reads_everything_and_starts_nothing(monkeypatch, capsys, tmp_pa
     secret.chmod(0o644)
     code, err = command(monkeypatch, capsys, *words)
     assert (code, "others can read or change the password" in err) == (2, True)
-    file.write_text("prot = 1\n")
+    file.write_text("helth_port = 1\n")
     code, err = command(monkeypatch, capsys, *words)
-    assert (code, "proxy.toml: line 1: prot: unknown" in err) == (2, True)
+    assert (code, "proxy.toml: line 1: helth_port: unknown; did you mean health_port? [" in err) == (2, True)
     assert err.endswith("[proxy-settings-invalid]\n")
 
 

@@ -139,6 +139,12 @@ def test_an_unknown_audit_is_not_found(rdsiam, caller):
     assert isinstance(rdsiam("20200101T000000Z-00000000", caller=caller).exception, NotFound)
 
 
+def test_the_closest_id_is_suggested_for_a_wrong_one(rdsiam):
+    error = rdsiam(f"{NEW[:-1]}e").exception
+    assert isinstance(error, NotFound)
+    assert error.remedy == f"did you mean {NEW}?"
+
+
 def test_no_audit_has_finished_yet(rdsiam):
     error = rdsiam(caller="reader", stored=False).exception
     assert "start one: rdsiam audit" in str(error)

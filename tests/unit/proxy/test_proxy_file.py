@@ -81,8 +81,12 @@ ONE = '[[database]]\nname = "orders"\nport = 5432\n'
     [
         ("", "no database is named; one begins with [[database]]"),
         ("cut = true\n", "no database is named"),
-        ("max_conections = 5\n" + ONE, "line 1: max_conections: unknown; known are max_connections, "),
-        (ONE + "prot = 5433\n", "line 4: prot: unknown; known are name, endpoint, user, users, host, port, socket"),
+        ("max_conections = 5\n" + ONE, "line 1: max_conections: unknown; did you mean max_connections?"),
+        (ONE + "prot = 5433\n", "line 4: prot: unknown; did you mean port?"),
+        (ONE + "x = 1\n", "line 4: x: unknown; known are name, endpoint, user, users, host, port, socket"),
+        ("x = 1\n" + ONE, "line 1: x: unknown; known are max_connections, "),
+        (ONE + "cut = true\n", "line 4: cut: unknown here; it is no key of a database: write it above the first [["),
+        ('user = "a"\n' + ONE, "line 1: user: unknown here; it is a key of a database, below [[database]]"),
         (ONE.replace("5432", '"5432"'), "line 3: port: must be a whole number from 0 to 65535"),
         (ONE.replace("5432", "65536"), "line 3: port: must be a whole number"),
         (ONE.replace("5432", "true"), "line 3: port: must be a whole number"),
@@ -106,7 +110,7 @@ ONE = '[[database]]\nname = "orders"\nport = 5432\n'
         ("drain_timeout = '5s'\n" + ONE, "line 1: drain_timeout: must be a number of seconds"),
         ("max_connections = 0\n" + ONE, "line 1: max_connections: must be a whole number from 1 to"),
         ("database = 5\n", "line 1: database: each one begins with [[database]]"),
-        ("[database]\nname = 'orders'\n", "database: each one begins with [[database]]"),
+        ("[database]\nname = 'orders'\n", "line 1: database: each one begins with [[database]]"),
         ("database = ['orders']\n", "line 1: database: each one begins with [[database]]"),
         ("cut = \n", "no TOML: Invalid value (at line 1, column 7)"),
         (f"health_port = {'9' * 5000}\n", "no TOML: Exceeds the limit"),
@@ -146,6 +150,28 @@ def test_the_network_needs_certificate_key_and_password(host, given):
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"])
 def test_loopback_needs_no_protection(host):
     assert parse(ONE + f'host = "{host}"\n', FILE).listeners[0].host == host
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('[[database]]\nname = "orders"\nprot = 5432\n', "line 3: prot: unknown; did you mean port?"),
+        ('[[database]]\nname = "orders"\nPort = 5432\n', "line 3: Port: unknown; did you mean port?"),
+        ('[[database]]\nname = "orders"\nsoket = "s"\n', "line 3: soket: unknown; did you mean socket?"),
+        ('[[database]]\nnmae = "orders"\nport = 5432\n', "line 2: nmae: unknown; did you mean name?"),
+        ('[[databse]]\nname = "orders"\nport = 5432\n', "line 1: databse: unknown; did you mean database?"),
+        (f"{ONE}\n[[databases]]\nport = 5433\n", "line 5: databases: unknown; did you mean database?"),
+        (f"[[databases]]\nport = 5433\n{ONE}prot = 1\n", "line 1: databases: unknown; did you mean database?"),
+    ],
+)
+def test_one_wrong_key_is_one_problem(text, problem):
+    """The key that was meant isn't reported as missing beside it."""
+    assert problems(text)[0] == problem
+    assert len(problems(text)) == 1 + text.endswith("prot = 1\n")
+
+
+def test_lines_are_right_below_a_table_with_a_wrong_name():
+    assert problems(f"[[databses]]\nport = 5433\n{ONE}prot = 1\n")[1] == "line 6: prot: unknown; did you mean port?"
 
 
 def test_several_problems_are_reported_at_once():

@@ -4,11 +4,11 @@ import json
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
 import yaml
 
+from rdsiam.core.similar import did_you_mean
 from rdsiam.errors import AccessFileInvalid
 
 #: A position in the file: keys and indexes from the top, such as `("databases", 0, "users")`.
@@ -17,8 +17,6 @@ Path = tuple[str | int, ...]
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 16
 _MAX_PROBLEMS = 100
-#: No key of the file is longer; of a longer one only the beginning is compared with them.
-_LONGEST_KEY = 64
 
 
 @dataclass(frozen=True)
@@ -73,15 +71,21 @@ def fail(problems: Iterable[tuple[int, str]]) -> None:
     _fail(texts[:_MAX_PROBLEMS], len(texts) - _MAX_PROBLEMS)
 
 
-def refuse(document: Document, errors: Sequence[Mapping[str, Any]], keys: Collection[str]) -> None:
+def refuse(
+    document: Document,
+    errors: Sequence[Mapping[str, Any]],
+    keys: Collection[str],
+    words: Mapping[str, Collection[str]],
+) -> None:
     """Raise AccessFileInvalid with the first of pydantic's errors, in the order of lines.
 
     Only the errors that are shown are explained: guessing what an unknown key was meant to be takes a tenth of a
     millisecond, and a file of 1 MB holds 50,000 unknown keys.
 
     :param keys: all keys that the file may have somewhere.
+    :param words: key → the words that its value may consist of.
     """
-    shown = {_explain(document, error, keys) for error in errors[:_MAX_PROBLEMS]}
+    shown = {_explain(document, error, keys, words) for error in errors[:_MAX_PROBLEMS]}
     _fail([text for _, text in sorted(shown)], len(errors) - _MAX_PROBLEMS)
 
 
@@ -92,7 +96,9 @@ def _fail(texts: list[str], left_out: int) -> None:
         raise AccessFileInvalid(texts)
 
 
-def _explain(document: Document, error: Mapping[str, Any], keys: Collection[str]) -> tuple[int, str]:
+def _explain(
+    document: Document, error: Mapping[str, Any], keys: Collection[str], words: Mapping[str, Collection[str]]
+) -> tuple[int, str]:
     """Turn one of pydantic's errors into line and problem, without the value."""
     path: list[str | int] = []
     at = document.data
@@ -103,10 +109,25 @@ def _explain(document: Document, error: Mapping[str, Any], keys: Collection[str]
             continue  # pydantic's way into what we let people write without a list, or in two forms
         path.append(part)
     kind, text = error["type"], error["msg"].removeprefix("Value error, ")
+    advice = ""
     if kind == "extra_forbidden":
-        likely = get_close_matches(str(path[-1])[:_LONGEST_KEY], sorted(keys), 1)
-        text = "unknown key" + (f"; did you mean {likely[0]}?" if likely else "")
-    return document.problem(tuple(path), _WORDS.get(kind, text))
+        text = "unknown key"
+        advice = did_you_mean(str(path[-1]), set(keys) - {path[-1]})  # the key itself may be one of another place
+    elif kind == "literal_error":
+        allowed = _LITERAL.findall(text)
+        text, advice = f"must be one of {', '.join(allowed)}", _advice(at, allowed)
+    elif kind == "value_error" and path:
+        advice = _advice(at, words.get(str(path[-1]), ()))
+    text = _WORDS.get(kind, text)
+    return document.problem(tuple(path), f"{text}; {advice}" if advice else text)
+
+
+def _advice(value: object, allowed: Collection[str]) -> str:
+    """Return the allowed word that was probably meant by a word, or by the first wrong one of a list; or nothing."""
+    given = value if isinstance(value, list) else [value]
+    known = {word.lower() for word in allowed}
+    wrong = next((word for word in given if isinstance(word, str) and word.lower() not in known), "")
+    return did_you_mean(wrong, allowed) if wrong else ""
 
 
 class _Reader:
@@ -205,6 +226,8 @@ _WORDS = {
     "too_short": "must not be empty",
     "string_too_short": "must not be empty",
 }
+#: A value in pydantic's list of those that are allowed.
+_LITERAL = re.compile(r"'([^']*)'")
 
 #: libyaml where PyYAML was built with it: ten times faster, the same events.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

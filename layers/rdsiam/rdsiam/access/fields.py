@@ -37,13 +37,14 @@ SQL_PRIVILEGES: dict[Family, frozenset[str]] = {
         | {"CREATE TEMPORARY TABLES", "LOCK TABLES", "SHOW VIEW"}
     ),
 }
-_ALL_PRIVILEGES = SQL_PRIVILEGES["postgres"] | SQL_PRIVILEGES["mysql"]
+#: Those of all engines.
+ALL_PRIVILEGES = SQL_PRIVILEGES["postgres"] | SQL_PRIVILEGES["mysql"]
 
 #: SQL privileges that a level has on every engine.
 COVERED = {
     "readonly": frozenset({"SELECT"}),
     "readwrite": frozenset({"SELECT", "INSERT", "UPDATE", "DELETE"}),
-    "owner": _ALL_PRIVILEGES - {"EXECUTE", "MAINTAIN"},
+    "owner": ALL_PRIVILEGES - {"EXECUTE", "MAINTAIN"},
 }
 
 #: Full match of a role's ARN: groups partition, account and name. IAM compares case, and so do we.
@@ -209,8 +210,8 @@ def _privileges(value: Any) -> str | tuple[str, ...]:
     if not isinstance(value, list) or not value or not all(isinstance(item, str) for item in value):
         raise ValueError("must be readonly, readwrite, owner or a list of SQL privileges")
     privileges = {item.upper() for item in value}
-    if not privileges <= _ALL_PRIVILEGES:
-        raise ValueError(f"a list may hold only {', '.join(sorted(_ALL_PRIVILEGES))}")
+    if not privileges <= ALL_PRIVILEGES:
+        raise ValueError(f"a list may hold only {', '.join(sorted(ALL_PRIVILEGES))}")
     return tuple(sorted(privileges))
 
 

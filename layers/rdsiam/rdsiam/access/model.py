@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
 from rdsiam.access import fields, groups, schemas
+from rdsiam.access.calendar import CYCLES
 from rdsiam.access.callers import CallerRule, Principal
 from rdsiam.access.document import Document, Path, fail, read, refuse
 from rdsiam.access.groups import Groups
@@ -17,6 +18,7 @@ from rdsiam.access.schema import without_null
 from rdsiam.access.selection import SelectedDatabase
 from rdsiam.access.users import DeclaredUser, in_common, merge
 from rdsiam.aws.rds_models import FAMILIES, Database, Family
+from rdsiam.core.similar import did_you_mean
 
 
 def parse(text: str) -> "AccessFile":
@@ -34,7 +36,7 @@ def parse(text: str) -> "AccessFile":
         fail([*access._case_collisions(), *access._useless_exclusions()])
         return access
     # Raised out here, so that pydantic's error, which may show more, does not travel along as context.
-    refuse(document, errors, _KEYS)
+    refuse(document, errors, _KEYS, _VOCABULARIES)
     raise AssertionError("pydantic refused the file and named no problem")
 
 
@@ -267,6 +269,22 @@ class AccessFile(_Model):
             if successors.setdefault(user.replaces, user.name) != user.name:
                 yield self._document.problem(path, f"{successors[user.replaces]} replaces {user.replaces} already")
 
+    def unknown_findings(self, kinds: Collection[str]) -> list[str]:
+        """Return a line for each suppressed kind of finding that doesn't exist: it suppresses nothing.
+
+        :param kinds: those that exist.
+        """
+        problems = []
+        for number, entry in enumerate(self.databases):
+            for index, suppression in enumerate(entry.suppress):
+                if suppression.finding not in kinds:
+                    advice = did_you_mean(suppression.finding, kinds) or "docs/findings.md lists all"
+                    problem = f"no finding has the kind {suppression.finding}; {advice}"
+                    problems.append(
+                        self._document.problem(("databases", number, "suppress", index, "finding"), problem)
+                    )
+        return [text for _, text in sorted(problems)]
+
     def _useless_exclusions(self) -> Iterable[tuple[int, str]]:
         """Yield keys for PostgreSQL in entries that are about MySQL or MariaDB alone; of others a database tells."""
         for number, entry in enumerate(self.databases):
@@ -349,3 +367,4 @@ def _merged(name: str, declarations: list[User], excluded: tuple[str, ...], grou
 
 _MODELS = (AccessFile, Entry, Match, User, schemas.SchemasOf, CallerRule, Suppression, Rotate)
 _KEYS = {key for model in _MODELS for key in model.model_fields}
+_VOCABULARIES = {"privileges": {*fields.COVERED, *fields.ALL_PRIVILEGES}, "every": CYCLES}

@@ -20,6 +20,7 @@ from rdsiam.command.installation import Installation
 from rdsiam.command.output import Output, progress
 from rdsiam.core.counts import counted
 from rdsiam.errors import AccessFileInvalid
+from rdsiam.findings.catalogue import KINDS
 
 _FILE = click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 
@@ -47,7 +48,8 @@ def validate(file: Path, output: Output) -> None:
     problems: list[str] = []
     advice: list[str] = []
     try:
-        advice = list(reserved_roles.advice(read(file).parsed()))
+        parsed = read(file).parsed()
+        advice = [*parsed.unknown_findings(KINDS), *reserved_roles.advice(parsed)]
     except AccessFileInvalid as error:
         problems = error.problems
     if output.form == "json":

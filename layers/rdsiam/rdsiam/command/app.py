@@ -1,5 +1,6 @@
 """The commands in one group, and how errors end them."""
 
+import re
 import sys
 
 import click
@@ -25,6 +26,7 @@ from rdsiam.command.errors import ExitCode, exit_code
 from rdsiam.command.extras import Commands
 from rdsiam.command.output import progress
 from rdsiam.command.version import VERSION
+from rdsiam.core.similar import did_you_mean
 from rdsiam.errors import RdsiamError
 
 app = Commands(
@@ -65,6 +67,9 @@ _SPELLINGS = {
     "-u": "USER",
     "--database": "DATABASE",
 }
+#: Words of click.
+_NO_COMMAND = re.compile(r"No such command '(?P<name>.*?)'(?=\.)", re.DOTALL)
+_EXTRA = re.compile(r"Got unexpected extra arguments? \((?P<words>.*)\)", re.DOTALL)
 
 
 def run() -> None:
@@ -78,8 +83,7 @@ def run() -> None:
         error.show()
         code = error.exit_code
     except click.UsageError as error:
-        help_command = f"{error.ctx.command_path if error.ctx else 'rdsiam'} --help"
-        progress(f"rdsiam: {_usage_problem(error).rstrip('.')}; see {help_command} [usage]")
+        progress(f"rdsiam: {_usage_problem(error)} [usage]")
         code = error.exit_code
     except click.Abort:
         click.echo("rdsiam: interrupted", err=True)
@@ -88,13 +92,31 @@ def run() -> None:
 
 
 def _usage_problem(error: click.UsageError) -> str:
-    """Return the message; an unknown option is answered with the parameter that the command has for its meaning."""
-    if isinstance(error, click.NoSuchOption) and error.ctx:
-        spelling = _SPELLINGS.get(error.option_name, "")
-        for parameter in error.ctx.command.params:
-            if spelling in (*parameter.opts, parameter.human_readable_name):
-                kind = "option" if isinstance(parameter, click.Option) else "argument"
-                return f"No such option '{error.option_name}': this command has the {kind} {spelling}"
+    """Return the problem and what to do: the parameter or command that was probably meant, or where help is."""
+    help_command = f"see {error.ctx.command_path if error.ctx else 'rdsiam'} --help"
     if isinstance(error, click.MissingParameter):  # whose choices click puts into lines of their own
-        return " ".join(error.format_message().split())
-    return error.format_message()
+        return f"{' '.join(error.format_message().split()).rstrip('.')}; {help_command}"
+    # Without click's own suggestions, which know neither the commands of extras nor upper and lower case.
+    problem = error.message if isinstance(error, click.NoSuchOption) else error.format_message()
+    if error.ctx is None:
+        return f"{problem.rstrip('.')}; {help_command}"
+    command, suggestion = error.ctx.command, ""
+    if isinstance(error, click.NoSuchOption):
+        if meaning := _same_meaning(error.option_name, command):
+            return f"No such option '{error.option_name}': this command has the {meaning}; {help_command}"
+        suggestion = did_you_mean(error.option_name, [name for each in command.params for name in each.opts])
+    elif isinstance(command, click.Group) and (wrong := _NO_COMMAND.match(problem)):
+        problem = wrong[0]
+        suggestion = did_you_mean(wrong["name"], command.list_commands(error.ctx))
+    elif (extra := _EXTRA.match(problem)) and any("--database" in each.opts for each in command.params):
+        return f"Unexpected argument: {extra['words']}; a database is named with --database; {help_command}"
+    return f"{problem.rstrip('.')}; {suggestion or help_command}"
+
+
+def _same_meaning(name: str, command: click.Command) -> str:
+    """Return the parameter that a command has for the meaning of an option of another command; empty if none."""
+    spelling = _SPELLINGS.get(name, "")
+    for parameter in command.params:
+        if spelling in (*parameter.opts, parameter.human_readable_name):
+            return f"{'option' if isinstance(parameter, click.Option) else 'argument'} {spelling}"
+    return ""

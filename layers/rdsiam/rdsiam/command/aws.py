@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any
 
@@ -40,6 +40,7 @@ from rdsiam.command.errors import (
     Usage,
 )
 from rdsiam.core.arn import is_arn, lower_identifier
+from rdsiam.core.similar import did_you_mean
 from rdsiam.signer import Credentials
 
 _DENIED = {
@@ -79,6 +80,8 @@ _MISCONFIGURED = (
     PartialCredentialsError,
     UnknownCredentialError,
 )
+#: Databases of each kind that are compared with a wrong name at most: ten calls of AWS.
+_LISTED = 1000
 #: Remedy for credentials that have expired.
 RENEW = "renew your credentials, e.g. aws sso login"
 _CONFIG = Config(
@@ -165,7 +168,7 @@ def database_arn(aws: Aws, name: str, rds: Any = None, first: str = "") -> str:
 
     :param rds: a client with time limits of its own.
     :param first: which of several databases with that identifier is meant: DBInstance, DBCluster or DBProxy.
-    :raises NotFound: none has that identifier.
+    :raises NotFound: none has that identifier; similar ones are suggested.
     :raises Denied: it was not found, and the caller may not describe instances or clusters.
     """
     name = lower_identifier(name)
@@ -196,10 +199,21 @@ def database_arn(aws: Aws, name: str, rds: Any = None, first: str = "") -> str:
                 return str(database[f"{kind}Arn"])
     if denial is not None:
         raise denial
+    see = "see aws rds describe-db-instances and describe-db-clusters, or name another --region"
     raise NotFound(
         f"no instance and no cluster is named {name} in region {rds.meta.region_name}",
-        "see aws rds describe-db-instances and describe-db-clusters, or name another --region",
+        did_you_mean(name, _identifiers(rds), 3) or see,
     )
+
+
+def _identifiers(rds: Any) -> list[str]:
+    """Return identifiers of instances and clusters, for a suggestion; as far as the caller may list them."""
+    names: set[str] = set()
+    for call, kind in (("describe_db_clusters", "DBCluster"), ("describe_db_instances", "DBInstance")):
+        with suppress(CommandError), translate_errors():
+            for page in rds.get_paginator(call).paginate(PaginationConfig={"MaxItems": _LISTED}):
+                names.update(database[f"{kind}Identifier"] for database in page[f"{kind}s"])
+    return sorted(names)
 
 
 @contextmanager

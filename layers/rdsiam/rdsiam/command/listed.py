@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
 from rdsiam.command.errors import Denied, NotFound, Usage
 from rdsiam.command.output import visible
+from rdsiam.core.similar import did_you_mean
 from rdsiam.errors import NoSuchEndpoint
 from rdsiam.tokens.database_endpoints import DatabaseEndpoints, DatabaseKind, Endpoint
 
@@ -90,8 +90,8 @@ def choose(databases: Sequence[Mapping[str, Any]], name: str) -> Mapping[str, An
         arns = ", ".join(sorted(str(database["arn"]) for database in matching))
         raise Usage(f"{name} is ambiguous", f"name the database by its ARN: {arns}")
     if not matching:
-        similar = get_close_matches(name, [str(database.get("identifier")) for database in databases])
-        remedy = f"did you mean {' or '.join(similar)}?" if similar else "rdsiam ls shows what you may log in to"
+        similar = did_you_mean(name, [str(database.get("identifier")) for database in databases], 3)
+        remedy = similar or "rdsiam ls shows what you may log in to"
         raise NotFound(f"you may not log in to {name}, or it does not exist", remedy)
     return matching[0]
 

@@ -11,6 +11,7 @@ from rdsiam.command.api import ASSUME_A_ROLE
 from rdsiam.command.installation import Installation
 from rdsiam.command.output import Output, progress
 from rdsiam.core.counts import counted
+from rdsiam.core.similar import did_you_mean
 
 _COLUMNS = ("database", "engine", "users", "port", "endpoint", "arn")
 _COLUMNS_OF_ENDPOINTS = ("database", "name", "kind", "port", "endpoint", "arn")
@@ -60,7 +61,22 @@ def ls(
         cause = installation.api.without_role()
         progress(f"you may log in to no database{f': {cause}; {ASSUME_A_ROLE}' if cause else ''}")
     elif not databases:
-        progress(f"you may log in to {counted(len(allowed), 'database')}, and none matches")
+        advice = _advice(allowed, patterns, engine, user)
+        none = f"you may log in to {counted(len(allowed), 'database')}, and none matches"
+        progress(f"{none}; {advice}" if advice else none)
+
+
+def _advice(allowed: Sequence[Mapping[str, Any]], patterns: Sequence[str], engine: str | None, user: str | None) -> str:
+    """Return the names that were probably meant: of the first part of the request that nothing has at all."""
+    identifiers = {str(database.get("identifier")) for database in allowed}
+    for pattern in patterns:
+        if not any(fnmatchcase(identifier.lower(), pattern.lower()) for identifier in identifiers):
+            return did_you_mean(pattern, identifiers, 3)
+    engines = {str(database.get("engine")) for database in allowed}
+    if engine is not None and engine not in engines:
+        return did_you_mean(engine, engines)
+    users = {str(each) for database in allowed for each in database.get("users") or []}
+    return did_you_mean(user, users, 3) if user is not None and user not in users else ""
 
 
 def _rows(databases: Sequence[Mapping[str, Any]]) -> list[Sequence[Any]]:

@@ -5,6 +5,8 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
+from rdsiam.core.similar import did_you_mean
+
 #: In a context's `meta`: the words that follow are the program's.
 _PASSING = "rdsiam.passing"
 
@@ -38,7 +40,9 @@ class PassingCommand(click.Command):
             rest = super().parse_args(ctx, own)
         except click.NoSuchOption as error:
             name = error.option_name
-            raise click.UsageError(f"No such option '{name}'; {self._advice(ctx, name)}", ctx) from None
+            own_options = [option for parameter in self.params for option in parameter.opts if option.startswith("--")]
+            advice = " ".join(filter(None, [did_you_mean(name, own_options), self._advice(ctx, name)]))
+            raise click.UsageError(f"No such option '{name}'; {advice}", ctx) from None
         except click.UsageError as error:
             raise self._stray(ctx, error) from None
         if not (self._program or passed or ctx.resilient_parsing):

@@ -24,7 +24,7 @@ Examples:
   rdsiam proxy orders:5433 billing -u app_service --local
       several databases, signed with your own credentials
   rdsiam proxy orders --socket /run/user/1000/.s.PGSQL.5432
-  rdsiam proxy --config proxy.toml --health-port 9100"""
+  rdsiam proxy --config proxy.toml"""
 )
 @click.argument("databases", metavar="[DATABASE[:PORT]]...", nargs=-1, shell_complete=names.of_logins)
 @with_proxy_options

@@ -9,6 +9,7 @@ import re
 import tempfile
 import webbrowser
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,12 @@ from typing import Any
 import click
 
 from rdsiam.command import options
+from rdsiam.command.api import Api
 from rdsiam.command.aws import translate_errors
-from rdsiam.command.errors import Denied, ExecutionFailed, NotFound, Usage
+from rdsiam.command.errors import CommandError, Denied, ExecutionFailed, NotFound, Usage
 from rdsiam.command.installation import Installation
 from rdsiam.command.output import Output, progress
+from rdsiam.core.similar import did_you_mean
 
 #: Format → name of the object in the report bucket.
 OBJECTS: Mapping[str, str] = {
@@ -31,6 +34,8 @@ OBJECTS: Mapping[str, str] = {
 }
 _ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}", re.ASCII)
 _ENTRY = re.compile(rf"audits/index/{_ID.pattern}\.(all|some)\.json", re.ASCII)
+#: Audits whose ids are compared with a wrong one.
+_SUGGESTED = 100
 _SEVERITIES = ("critical", "high", "medium", "low")
 
 
@@ -100,8 +105,18 @@ def _of_api(installation: Installation, audit: str | None) -> _Report:
             raise ExecutionFailed(
                 f"the API's answer has no id of an audit: {audit}", "see with rdsiam config which API it is"
             )
-    answer = api.audit(audit)
+    try:
+        answer = api.audit(audit)
+    except NotFound as error:
+        raise NotFound(error.problem, did_you_mean(audit, _ids(api)) or error.remedy) from None
     return _Report(str(answer.get("id")), answer, lambda form: api.fetch(str(answer["links"].get(form))))
+
+
+def _ids(api: Api) -> list[str]:
+    """Return the ids of the newest audits, for a suggestion."""
+    with suppress(CommandError):
+        return [str(audit.get("id")) for audit in api.audits(_SUGGESTED) if _ID.fullmatch(str(audit.get("id")))]
+    return []
 
 
 def _of_bucket(installation: Installation, audit: str | None) -> _Report:

@@ -6,7 +6,6 @@ import shlex
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 from rdsiam.command import trust
 from rdsiam.command.errors import Denied, NotFound
 from rdsiam.command.output import progress
+from rdsiam.core.similar import did_you_mean
 from rdsiam.errors import RdsiamError
 
 DEFAULT_STACK = "rdsiam"
@@ -117,9 +117,9 @@ class Settings:
             values = parsed(str(path), path.read_bytes())
             for name, value in values.items():
                 if name not in SETTINGS or not isinstance(value, str):
-                    similar = get_close_matches(name, SETTINGS, 1)
-                    advice = f"; did you mean {similar[0]}?" if similar and similar[0] != name else ""
-                    _say_once(f"{path}: {name} is no setting of rdsiam with a text as its value: ignored{advice}")
+                    advice = "" if name in SETTINGS else did_you_mean(name, SETTINGS)
+                    problem = f"{path}: {name} is no setting of rdsiam with a text as its value: ignored"
+                    _say_once(f"{problem}; {advice}" if advice else problem)
             result.append((str(path), values))
         return result
 

@@ -7,15 +7,18 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from rdsiam.core.similar import closest, did_you_mean
 from rdsiam.errors import ProxySettingsInvalid
 from rdsiam.proxy.contracts import Listener
 from rdsiam.proxy.settings import Settings, check
 
 __all__ = ["parse", "read"]
 
-_HEADER = re.compile(r"\s*\[\[\s*([A-Za-z0-9_-]+)\s*\]\]")
+_HEADER = re.compile(r"\s*\[\[?\s*([A-Za-z0-9_-]+)\s*\]")
 _KEY = re.compile(r"\s*([A-Za-z0-9_-]+)\s*=")
 _LONGEST = 3600
+#: Name of the tables of databases.
+_TABLE = "database"
 Check = Callable[[Any], str | None]
 
 
@@ -75,20 +78,28 @@ _DATABASE: Mapping[str, Check] = {
 _FIELDS = {field.name for field in fields(Settings)}
 
 
+#: Table of the keys below a header that is not [[database]]: its own line is all that problems need.
+_OTHER = -1
+
+
 @dataclass(frozen=True)
 class _Lines:
-    """The line of each key, as far as it stands at the beginning of one."""
+    """The line of each key, as far as it stands at the beginning of one; table 0 is the part above all headers."""
 
     lines: Mapping[tuple[int, str], int]
 
     @classmethod
     def of(cls, text: str) -> "_Lines":
         lines: dict[tuple[int, str], int] = {}
-        table = 0
+        table = databases = 0
         for number, line in enumerate(text.splitlines(), 1):
-            if _HEADER.match(line):
-                table += 1
-                lines[table, ""] = number
+            if header := _HEADER.match(line):
+                if header[1] == _TABLE:
+                    table = databases = databases + 1
+                    lines[table, ""] = number
+                else:
+                    table = _OTHER
+                    lines.setdefault((0, header[1]), number)
             elif found := _KEY.match(line):
                 lines.setdefault((table, found[1]), number)
         return cls(lines)
@@ -123,10 +134,10 @@ def parse(text: str, path: Path) -> Settings:
     except (ValueError, RecursionError) as error:  # a number of thousands of digits is no TOMLDecodeError
         raise ProxySettingsInvalid([f"no TOML: {error}"], str(path)) from None
     lines = _Lines.of(text)
-    databases = document.pop("database", [])
+    databases = document.pop(_TABLE, [])
     problems = _problems(document, _SETTINGS, 0, lines)
     if not isinstance(databases, list) or not all(isinstance(each, dict) for each in databases):
-        problems.append(f"{lines.place(0, 'database')}database: each one begins with [[database]]")
+        problems.append(f"{lines.place(0, _TABLE) or lines.place(1, '')}database: each one begins with [[database]]")
         databases = []
     for number, database in enumerate(databases, 1):
         problems += _database_problems(database, number, lines)
@@ -148,17 +159,30 @@ def parse(text: str, path: Path) -> Settings:
 def _problems(table: Mapping[str, Any], known: Mapping[str, Check], number: int, lines: _Lines) -> list[str]:
     result = []
     for key, value in table.items():
-        problem = known[key](value) if key in known else f"unknown; known are {', '.join(known)}"
+        problem = known[key](value) if key in known else _unknown(key, known)
         if problem:
             result.append(f"{lines.place(number, key)}{key if key.isprintable() else ascii(key)}: {problem}")
     return result
 
 
+def _unknown(key: str, known: Mapping[str, Check]) -> str:
+    """Return the problem of an unknown key, with the known one that was probably meant, or with its right place."""
+    if key in _DATABASE:
+        return f"unknown here; it is a key of a database, below [[{_TABLE}]]"
+    if key in _SETTINGS:
+        return f"unknown here; it is no key of a database: write it above the first [[{_TABLE}]]"
+    headers = [] if known is _DATABASE else [_TABLE]
+    return f"unknown; {did_you_mean(key, [*known, *headers]) or f'known are {", ".join(known)}'}"
+
+
 def _database_problems(database: Mapping[str, Any], number: int, lines: _Lines) -> list[str]:
     problems = _problems(database, _DATABASE, number, lines)
-    if "name" not in database:
+    # A key with a typing error is one problem: the one that was meant isn't missing.
+    meant = {similar for key in database if key not in _DATABASE for similar in closest(key, _DATABASE)}
+    if "name" not in database and "name" not in meant:
         problems.append(f"{lines.place(number, '')}database {number}: name is missing")
-    if ("port" in database) == ("socket" in database):
+    places = {"port", "socket"}
+    if places <= database.keys() or not places & (database.keys() | meant):
         problems.append(f"{lines.place(number, '')}database {number}: give port or socket")
     if "socket" in database and "host" in database:
         problems.append(f"{lines.place(number, 'host')}host: a socket has none")
