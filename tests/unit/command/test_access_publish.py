@@ -308,9 +308,8 @@ def test_a_suppressed_finding_that_does_not_exist_gets_advice(place):
     file["databases"][0]["suppress"] = [suppressed]
     done = place.run("validate", "-", answer=json.dumps(file))
     assert code(done) == 0, done.stderr
-    assert (
-        "suppress[0].finding: no finding has the kind user-without-imm; did you mean user-without-iam?" in done.stderr
-    )
+    problem = "no finding has the kind user-without-imm; did you mean user-without-iam?"
+    assert f"databases[0].suppress[0].finding: {problem}" in done.stderr
     assert "standard input is valid" in done.stderr
 
 

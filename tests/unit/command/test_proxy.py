@@ -1,14 +1,18 @@
 """`rdsiam proxy`: command lines and the settings that they are."""
 
+import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from rdsiam.command.app import run
 from rdsiam.command.proxy_options import ProxyOptions
-from rdsiam.command.proxy_run import read_settings
+from rdsiam.command.output import Output
+from rdsiam.command.proxy_run import read_settings, show
 from rdsiam.errors import RdsiamError
 from rdsiam.proxy.contracts import Listener
+from rdsiam.proxy.settings import Protection, Settings
 from rdsiam.tokens.trust import ca_file
 
 ARN = "arn:aws:rds:eu-central-1:123456789012:db:orders"
@@ -118,3 +122,35 @@ def test_authorities_that_can_not_be_read_stop_the_start(monkeypatch, capsys, tm
 def test_a_number_out_of_range_is_a_wrong_command_line(monkeypatch, capsys, flag):
     code, err = command(monkeypatch, capsys, "orders", flag)
     assert (code, err.endswith("[usage]\n")) == (2, True)
+
+
+def listening(engine: str, secret: bytes | None) -> SimpleNamespace:
+    listener = Listener("orders", user="app", port=6000)
+    labels = {"listener": "localhost:6000", "endpoint": "default"}
+    service = SimpleNamespace(labels=labels, protection=Protection(secret))
+    return SimpleNamespace(listener=listener, engine=engine, users=frozenset(), service=service)
+
+
+@pytest.mark.parametrize(
+    ("engine", "secret", "line"),
+    [
+        ("postgres", b"hunter2", "  clients have to give the password in /etc/proxy.secret\n"),
+        (
+            "mysql",
+            b"hunter2",
+            "  clients have to give the password in /etc/proxy.secret; mysql asks for it with --password\n",
+        ),
+        ("postgres", None, ""),
+    ],
+)
+def test_the_printed_lines_say_that_clients_have_to_give_a_password(capsys, engine, secret, line):
+    settings = Settings((), password_file=Path("/etc/proxy.secret") if secret else None)
+    server = SimpleNamespace(listening=[listening(engine, secret)], settings=settings)
+    show(server, "shop", Output("text"))  # type: ignore[arg-type]
+    text = capsys.readouterr().out
+    assert text.endswith(line)
+    assert ("password" in text) == (secret is not None)
+    show(server, "shop", Output("json"))  # type: ignore[arg-type]
+    document = capsys.readouterr().out
+    assert json.loads(document)["password_required"] == (secret is not None)
+    assert "hunter2" not in text + document

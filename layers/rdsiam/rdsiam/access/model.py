@@ -279,10 +279,9 @@ class AccessFile(_Model):
             for index, suppression in enumerate(entry.suppress):
                 if suppression.finding not in kinds:
                     advice = did_you_mean(suppression.finding, kinds) or "docs/findings.md lists all"
-                    problem = f"no finding has the kind {suppression.finding}; {advice}"
-                    problems.append(
-                        self._document.problem(("databases", number, "suppress", index, "finding"), problem)
-                    )
+                    path = ("databases", number, "suppress", index, "finding")
+                    text = f"no finding has the kind {suppression.finding}; {advice}"
+                    problems.append(self._document.problem(path, text))
         return [text for _, text in sorted(problems)]
 
     def _useless_exclusions(self) -> Iterable[tuple[int, str]]:

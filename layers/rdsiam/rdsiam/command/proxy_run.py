@@ -121,7 +121,7 @@ def serve(load: Callable[[], Settings], options: ProxyOptions, output: Output, i
 
     async def main() -> End:
         server = Server(settings, Factory(upstream, lambda engine: _ENGINES[engine]()))
-        return await run(server, again, lambda: _show(server, options.name, output))
+        return await run(server, again, lambda: show(server, options.name, output))
 
     try:
         end = asyncio.run(main())
@@ -148,12 +148,17 @@ class StartFailed(CommandError):
         self.exit_code = _START_EXITS.get(failure.code, ExitCode.TRY_AGAIN)
 
 
-def _show(server: Server, name: str | None, output: Output) -> None:
+def show(server: Server, name: str | None, output: Output) -> None:
+    """Print how clients connect to each listener, and whether they have to give a password.
+
+    :param name: database or schema in the lines.
+    """
     for listening in server.listening:
         listener = listening.listener
         tls = listening.service.protection.tls is not None
         users = listener.users or listening.users
         user = listener.user or (next(iter(users)) if len(users) == 1 else None)
+        password = listening.service.protection.secret is not None
         printed = lines(listener, listening.engine, user, name, tls)
         if output.form == "json":
             place = {"host": listener.host, "port": listener.port}
@@ -165,6 +170,7 @@ def _show(server: Server, name: str | None, output: Output) -> None:
                 "endpoint": listening.service.labels["endpoint"],
                 **place,
                 "user": user,
+                "password_required": password,
                 **asdict(printed),
             }
             click.echo(json.dumps(document))
@@ -173,4 +179,7 @@ def _show(server: Server, name: str | None, output: Output) -> None:
         click.echo(visible(f"{named}: {listening.service.labels['listener']}"))
         for line in printed.all:
             click.echo(f"  {line}")
+        if password:
+            option = "; mysql asks for it with --password" if listening.engine == "mysql" else ""
+            click.echo(visible(f"  clients have to give the password in {server.settings.password_file}{option}"))
     sys.stdout.flush()

@@ -172,7 +172,8 @@ def _unknown(key: str, known: Mapping[str, Check]) -> str:
     if key in _SETTINGS:
         return f"unknown here; it is no key of a database: write it above the first [[{_TABLE}]]"
     headers = [] if known is _DATABASE else [_TABLE]
-    return f"unknown; {did_you_mean(key, [*known, *headers]) or f'known are {", ".join(known)}'}"
+    advice = did_you_mean(key, [*known, *headers])
+    return f"unknown; {advice or 'known are ' + ', '.join(known)}"
 
 
 def _database_problems(database: Mapping[str, Any], number: int, lines: _Lines) -> list[str]:
