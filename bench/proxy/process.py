@@ -51,7 +51,11 @@ async def _main(engine: EngineName, port: int, upstream: int) -> None:
     workers = Workers(ThreadPoolExecutor(4), ThreadPoolExecutor(4))
     tokens = _Tokens(engine, upstream, os.environ["RDSIAM_BENCH_PASSWORD"])
     limits, trust = Limits(per_second=_PER_SECOND), Trust()
-    factory = Factory(lambda *_: DatabaseUpstream(tokens, None, workers, limits, trust), lambda name: _ENGINES[name]())
+
+    async def make(*_: object) -> DatabaseUpstream:
+        return DatabaseUpstream(tokens, None, workers, limits, trust)
+
+    factory = Factory(make, lambda name: _ENGINES[name]())
     listener = Listener("bench", user=USER, host="127.0.0.1", port=port)
     await run(Server(Settings((listener,), max_connections=5000), factory), lambda: None, lambda: None)
 

@@ -3,18 +3,20 @@
 import io
 import json
 import os
+import socket
 from pathlib import Path
 from typing import Any
 
 import click
 import pytest
+from botocore.config import Config
 from botocore.exceptions import ClientError, NoCredentialsError
 from botocore.parsers import ResponseParserError
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rdsiam.command import audit, executions, fast_token, trust
+from rdsiam.command import audit, aws, executions, fast_token, trust
 from rdsiam.command.app import app, run
 from rdsiam.command.aws import translate_errors
 from rdsiam.command.errors import Denied, ExecutionFailed, FunctionError, NotFound, TryAgain
@@ -496,3 +498,21 @@ def test_no_list_of_commands_cuts_a_sentence(group):
     text = CliRunner().invoke(app, [*group, "--help"], terminal_width=80).output
     assert "..." not in text.partition("Commands:")[2]
     assert max(map(len, text.splitlines())) <= 80
+
+
+def test_credentials_that_nobody_answers_for_are_an_error_after_some_seconds(monkeypatch, tmp_path):
+    """By botocore's defaults STS gets a minute, five times."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        config = tmp_path / "config"
+        config.write_text(
+            "[profile chained]\nrole_arn = arn:aws:iam::123456789012:role/app\nsource_profile = keys\n"
+            "[profile keys]\naws_access_key_id = AKID\naws_secret_access_key = secret\n"
+        )
+        for name, value in {
+            "AWS_CONFIG_FILE": str(config),
+            "AWS_ENDPOINT_URL_STS": f"http://127.0.0.1:{silent.getsockname()[1]}",
+        }.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(aws, "_FOR_CREDENTIALS", aws._FOR_CREDENTIALS.merge(Config(read_timeout=0.1)))
+        with pytest.raises(TryAgain, match="timeout"):
+            aws.Aws("chained", "eu-west-1").credentials()

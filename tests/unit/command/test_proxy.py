@@ -1,14 +1,20 @@
 """`rdsiam proxy`: command lines and the settings that they are."""
 
 import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from rdsiam.command.app import run
-from rdsiam.command.proxy_options import ProxyOptions
 from rdsiam.command.output import Output
+from rdsiam.command.proxy_options import ProxyOptions
 from rdsiam.command.proxy_run import read_settings, show
 from rdsiam.errors import RdsiamError
 from rdsiam.proxy.contracts import Listener
@@ -154,3 +160,54 @@ def test_the_printed_lines_say_that_clients_have_to_give_a_password(capsys, engi
     document = capsys.readouterr().out
     assert json.loads(document)["password_required"] == (secret is not None)
     assert "hunter2" not in text + document
+
+
+def starting(tmp_path: Path, *words: str, **environment: str) -> "subprocess.Popen[str]":
+    """Begin a proxy in a process of its own, with static credentials."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "rdsiam.command", "proxy", "orders", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        env={
+            "PYTHONPATH": os.pathsep.join(sys.path),
+            "HOME": str(tmp_path),
+            "AWS_REGION": "eu-west-1",
+            "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE",
+            "AWS_SECRET_ACCESS_KEY": "secret",
+            **environment,
+        },
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "variable"),
+    [([], "RDSIAM_API_URL"), (["--local"], "AWS_ENDPOINT_URL_CLOUDFORMATION")],
+    ids=["a slow API", "a slow CloudFormation"],
+)
+def test_ctrl_c_does_not_wait_for_an_answer(tmp_path, words, variable):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(30)
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with starting(tmp_path, *words, **{variable: url}) as process:
+            connection, _ = silent.accept()
+            with connection:
+                began = time.monotonic()
+                process.send_signal(signal.SIGINT)
+                _, err = process.communicate(timeout=30)
+                assert time.monotonic() - began < 3
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+
+
+@pytest.mark.exhaustive
+def test_an_api_that_never_answers_ends_the_start_with_an_error(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with starting(tmp_path, RDSIAM_API_URL=url) as process:
+            began = time.monotonic()
+            _, err = process.communicate(timeout=60)
+            assert time.monotonic() - began < 20
+    assert (process.returncode, err.count("\n")) == (6, 1), err
+    assert err.endswith(("[no-answer]\n", "[try-again]\n"))

@@ -120,8 +120,11 @@ class Site:
         self._make = make or (lambda _: self.upstream)
         self.server = Server(
             settings or Settings((Listener("orders", host=LOCAL, port=0),), drain_timeout=60),
-            Factory(lambda listener, _: self._make(listener), lambda _: StubEngine()),
+            Factory(self._upstream, lambda _: StubEngine()),
         )
+
+    async def _upstream(self, listener: Listener, _: int) -> StubUpstream:
+        return self._make(listener)
 
     async def __aenter__(self) -> "Site":
         self._stack = AsyncExitStack()

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import socket
+import time
 from collections.abc import Callable, Coroutine
 from http import HTTPStatus
 from typing import Any
@@ -137,6 +138,25 @@ def test_a_signal_during_the_start_ends_it():
     peers.run(main)
 
 
+def test_a_signal_does_not_wait_for_a_login_that_waits_for_its_token():
+    answers = []
+
+    async def act(site: Site) -> None:
+        site.upstream.stuck.add("slow")
+        waiting = asyncio.ensure_future(site.client("slow"))
+        while "slow" not in site.upstream.asked:
+            await asyncio.sleep(0.001)
+        send(signal.SIGTERM)
+        client = await waiting
+        answers.append(client.answer)
+        client.close()
+
+    began = time.monotonic()
+    assert running(act) is End.COMPLETE
+    assert time.monotonic() - began < 5, "drain_timeout is a minute"
+    assert answers == ["error: shutting-down: rdsiam proxy is shutting down; connect again"]
+
+
 def test_an_error_at_the_start_is_raised_and_leaves_nothing():
     async def main() -> None:
         site = Site(Settings((LISTENER,), health_port=0))
@@ -252,6 +272,61 @@ def test_health_and_metrics_are_served_until_the_end():
         client.close()
 
     assert running(act, Settings((LISTENER,), health_port=port, drain_timeout=60)) is End.COMPLETE
+
+
+async def moved(site: Site, configuration: Settings, configurations: list[Settings]) -> None:
+    """Let the proxy read another configuration."""
+    configurations.append(configuration)
+    send(signal.SIGHUP)
+    while site.server.settings is not configuration and configurations:
+        await asyncio.sleep(0.001)
+    await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("host", [LOCAL, "localhost"])
+def test_a_new_configuration_moves_adds_and_takes_away_the_health_port(host):
+    first, second = peers.free_port(), peers.free_port()
+    configurations: list[Settings] = []
+
+    async def act(site: Site) -> None:
+        await moved(site, Settings((LISTENER,), health_host=host, health_port=second), configurations)
+        assert (await get(second, page("/readyz"))).endswith(b"ready\n")
+        with pytest.raises(ConnectionRefusedError):
+            await get(first, page("/readyz"))
+        await moved(site, Settings((LISTENER,)), configurations)
+        with pytest.raises(ConnectionRefusedError):
+            await get(second, page("/readyz"))
+        await moved(site, Settings((LISTENER,), health_host="0.0.0.0", health_port=first), configurations)  # noqa: S104
+        await moved(site, Settings((LISTENER,), health_port=first), configurations)
+        assert (await get(first, page("/healthz"))).startswith(b"HTTP/1.1 200 OK\r\n")
+        send(signal.SIGTERM)
+
+    begin = Settings((LISTENER,), health_port=first)
+    assert running(act, begin, load=lambda: configurations.pop()) is End.COMPLETE
+
+
+@pytest.mark.parametrize("wide", [False, True], ids=["another port", "the same port"])
+def test_the_health_port_stays_if_a_new_configuration_can_not_be_used(wide, caplog):
+    port = peers.free_port()
+    configurations: list[Settings] = []
+    lost = StubUpstream(failing={"": UpstreamFailed("no such database", "not-found")})
+    new = (LISTENER, Listener("lost", host=LOCAL, port=0))
+
+    async def act(site: Site) -> None:
+        other = {"health_host": "0.0.0.0", "health_port": port} if wide else {"health_port": peers.free_port()}  # noqa: S104
+        configurations.append(Settings(new, **other))
+        send(signal.SIGHUP)
+        while not any("the old one stays" in message for message in caplog.messages):
+            await asyncio.sleep(0.001)
+        assert (await get(port, page("/readyz"))).endswith(b"ready\n")
+        send(signal.SIGTERM)
+
+    begin = Settings((LISTENER,), health_port=port)
+
+    def make(listener: Listener) -> StubUpstream:
+        return lost if listener.database == "lost" else StubUpstream()
+
+    assert running(act, begin, load=lambda: configurations.pop(), make=make) is End.COMPLETE
 
 
 def test_a_database_whose_token_can_not_be_had_is_not_ready():

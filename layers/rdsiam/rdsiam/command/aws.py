@@ -87,6 +87,10 @@ RENEW = "renew your credentials, e.g. aws sso login"
 _CONFIG = Config(
     connect_timeout=waiting.SECONDS, read_timeout=60, retries={"mode": "standard", "total_max_attempts": 4}
 )
+#: For the calls that credentials come from, of STS or SSO: a login waits for them, for minutes by botocore's defaults.
+_FOR_CREDENTIALS = Config(
+    connect_timeout=waiting.SECONDS, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 2}
+)
 
 
 class Aws:
@@ -95,6 +99,7 @@ class Aws:
     def __init__(self, profile: str | None, region: str | None) -> None:
         with translate_errors():
             self._session = Session(profile=profile)
+            self._session.set_default_client_config(_FOR_CREDENTIALS)
             # botocore itself reads AWS_DEFAULT_REGION only, as version 1 of the AWS CLI does.
             if region := region or os.environ.get("AWS_REGION"):
                 self._session.set_config_variable("region", region)

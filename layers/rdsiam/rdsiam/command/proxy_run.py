@@ -2,11 +2,9 @@
 
 import asyncio
 import json
-import os
 import re
 import sys
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 
 import click
@@ -23,9 +21,11 @@ from rdsiam.proxy.mysql.engine import MySQLEngine
 from rdsiam.proxy.network import Trust
 from rdsiam.proxy.postgres.engine import PostgresEngine
 from rdsiam.proxy.running import End, run
+from rdsiam.proxy.sentences import failed
 from rdsiam.proxy.server import Factory, Server
 from rdsiam.proxy.settings import Settings, protection
 from rdsiam.proxy.settings import check as check_settings
+from rdsiam.proxy.threads import Threads
 from rdsiam.proxy.upstream import DatabaseUpstream, Limits, Workers
 from rdsiam.tokens.trust import ca_file
 
@@ -106,14 +106,21 @@ def serve(load: Callable[[], Settings], options: ProxyOptions, output: Output, i
     terminal = sys.stderr.isatty()
     logs.set_up(terminal)
     lasting = LastingInstallation(installation.flags, installation.profile, installation.region)
-    workers = Workers(
-        ThreadPoolExecutor(_CALLS, thread_name_prefix="calls"), ThreadPoolExecutor(_NAMES, thread_name_prefix="names")
-    )
+    workers = Workers(Threads(_CALLS, "calls"), Threads(_NAMES, "names"))
     trust = Trust()
 
-    def upstream(listener: Listener, per_second: int) -> Upstream:
-        tokens, access = source(lasting, listener, options.local, options.reason)
-        return DatabaseUpstream(tokens, access, workers, Limits(per_second=per_second), trust)
+    async def upstream(listener: Listener, per_second: int) -> Upstream:
+        limits = Limits(per_second=per_second)
+        # It may ask CloudFormation for the API's address; signals are heard meanwhile.
+        making = asyncio.get_running_loop().run_in_executor(
+            workers.calls, source, lasting, listener, options.local, options.reason
+        )
+        try:
+            tokens, access = await asyncio.wait_for(making, limits.token)
+        except TimeoutError:
+            problem = f"AWS has not told the API's address within {limits.token:g} s"
+            raise failed(problem, "give it with --api-url, or RDSIAM_API_URL", "no-answer") from None
+        return DatabaseUpstream(tokens, access, workers, limits, trust)
 
     def again() -> Settings | None:
         has_gone = terminal and not sys.stderr.isatty()
@@ -127,13 +134,6 @@ def serve(load: Callable[[], Settings], options: ProxyOptions, output: Output, i
         end = asyncio.run(main())
     except UpstreamFailed as failure:
         raise StartFailed(failure) from None
-    finally:
-        for executor in (workers.calls, workers.names):
-            executor.shutdown(wait=False, cancel_futures=True)
-    if end is End.AT_ONCE:
-        # A call to AWS that is running would keep the process until it has its answer.
-        sys.stdout.flush()
-        os._exit(_EXITS[end])
     return _EXITS[end]
 
 

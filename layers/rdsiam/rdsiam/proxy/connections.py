@@ -144,14 +144,18 @@ class Service:
             if connection.opened.idle():
                 connection.end(str(_SHUTTING_DOWN), _SHUTTING_DOWN.code)
 
+    def end_logins(self) -> None:
+        """End logins, with a message. Those that end already have their time for it."""
+        logged_in = {connection.client for connection in self.connections}
+        for task, peer in list(self._tasks.items()):
+            if peer not in logged_in and not task.cancelling():
+                task.cancel()
+
     def end_all(self) -> None:
         """End all connections and logins: with a message, as far as they can be told."""
-        logged_in = {connection.client for connection in self.connections}
+        self.end_logins()
         for connection in list(self.connections):
             connection.end(str(_SHUTTING_DOWN), _SHUTTING_DOWN.code)
-        for task, peer in list(self._tasks.items()):
-            if peer not in logged_in:
-                task.cancel()
 
     def abort(self) -> None:
         """End all connections and logins at once."""
@@ -210,6 +214,7 @@ class Service:
     async def _serve(self, peer: Peer) -> None:
         start = time.monotonic()
         attempt = LoginAttempt(self.upstream, self._gate.refusal(), self._note)
+        # Only a login that is cancelled, or an unexpected error, leaves it as it is.
         code = "unexpected"
         try:
             keep_alive(peer.transport.get_extra_info("socket"))
@@ -223,6 +228,9 @@ class Service:
                     "connection opened", extra={**self.labels, "user": opened.user, "seconds": round(seconds, 3)}
                 )
                 await self._forward(Connection(peer, opened, self.engine))
+        except asyncio.CancelledError:
+            code = _SHUTTING_DOWN.code if code == "unexpected" else code
+            raise
         finally:
             self._metrics.ended(self.labels, code)
             attempt.abort()
@@ -244,6 +252,11 @@ class Service:
             code = "login-timeout"
             self._tell(client.peer, message, code)
             self._log_failure(attempt, code, message)
+        except asyncio.CancelledError:
+            if self._gate.draining:
+                self._tell(client.peer, str(_SHUTTING_DOWN), _SHUTTING_DOWN.code)
+                self._log_failure(attempt, _SHUTTING_DOWN.code, str(_SHUTTING_DOWN))
+            raise
         except PeerClosed:
             code = "closed-early"
             logger.info("connection closed during the login", extra={**self.labels, "user": attempt.user})

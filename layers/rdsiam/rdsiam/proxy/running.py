@@ -3,15 +3,14 @@
 import asyncio
 import logging
 import signal
-import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from enum import Enum
-from http import HTTPStatus
 from typing import Any
 
 from rdsiam.errors import RdsiamError
-from rdsiam.proxy import health, metrics, sockets, tasks
+from rdsiam.proxy import tasks
 from rdsiam.proxy.contracts import UpstreamFailed
+from rdsiam.proxy.health_port import HealthPort
 from rdsiam.proxy.notify import READY, RELOADING, STOPPING, notify
 from rdsiam.proxy.server import Server
 from rdsiam.proxy.settings import Settings
@@ -44,7 +43,8 @@ async def run(server: Server, load: Callable[[], Settings | None], started: Call
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, signals.put_nowait, number)
-    serving = asyncio.ensure_future(_serve(server, started))
+    port = HealthPort(server)
+    serving = asyncio.ensure_future(_serve(server, port, started))
     background: list[asyncio.Task[None]] = []
     try:
         if await _ended_before(serving, signals):
@@ -52,7 +52,7 @@ async def run(server: Server, load: Callable[[], Settings | None], started: Call
         background += [asyncio.ensure_future(work) for work in (server.cut_ended(), server.find_missing())]
         while (number := await signals.get()) == signal.SIGHUP:
             notify(RELOADING)
-            reloading = asyncio.ensure_future(_reload(server, load))
+            reloading = asyncio.ensure_future(_reload(server, port, load))
             if second := await _ended_before(reloading, signals):
                 number = second
                 break
@@ -63,34 +63,16 @@ async def run(server: Server, load: Callable[[], Settings | None], started: Call
     finally:
         for task in background:
             await tasks.end(task)
-        if not serving.cancelled() and serving.done() and serving.exception() is None:
-            for pages in serving.result():
-                pages.close()
+        port.close()
 
 
-async def _serve(server: Server, started: Callable[[], None]) -> list[asyncio.Server]:
-    """Start everything, and return the servers of the health port."""
-    settings = server.settings
-    listening: list[socket.socket] = []
-    if settings.health_port is not None:
-        listening = sockets.bind(settings.health_host, settings.health_port, None)
-    try:
-        await server.start()
-    except BaseException:
-        for each in listening:
-            each.close()
-        raise
-    pages: dict[str, Callable[[], Awaitable[health.Answer]]] = {
-        "/healthz": _live,
-        "/readyz": _Ready(server),
-        "/metrics": _Metrics(server),
-    }
-    serving = [await health.serve(each, pages) for each in listening]
+async def _serve(server: Server, port: HealthPort, started: Callable[[], None]) -> None:
+    """Start everything."""
+    await port.change(server.settings, server.start)
     started()
     notify(READY)
     names = [listening.service.labels["listener"] for listening in server.listening]
     logger.info("listening", extra={"listeners": names})
-    return serving
 
 
 async def _ended_before(task: "asyncio.Task[Any]", signals: "asyncio.Queue[signal.Signals]") -> signal.Signals | None:
@@ -115,21 +97,18 @@ async def _ended_before(task: "asyncio.Task[Any]", signals: "asyncio.Queue[signa
     return None
 
 
-async def _reload(server: Server, load: Callable[[], Settings | None]) -> bool:
+async def _reload(server: Server, port: HealthPort, load: Callable[[], Settings | None]) -> bool:
     """Change to new settings, and tell whether there are any; wrong ones are logged, and the old ones stay."""
-    before = server.settings
     try:
         settings = load()
         if settings is None:
             return False
-        await server.change(settings)
+        await port.change(settings, lambda: server.change(settings))
     except (RdsiamError, UpstreamFailed, OSError) as error:
         logger.error("the new configuration can't be used; the old one stays", extra={"reason": str(error)})
         return True
     names = [listening.service.labels["listener"] for listening in server.listening]
     logger.info("the configuration was read again", extra={"listeners": names})
-    if (before.health_host, before.health_port) != (server.settings.health_host, server.settings.health_port):
-        logger.warning("the health port stays as it is until a restart")
     return True
 
 
@@ -149,39 +128,3 @@ async def _drain(server: Server, number: signal.Signals, signals: "asyncio.Queue
             server.abort()
             await draining
             return End.AT_ONCE
-
-
-async def _live() -> health.Answer:
-    return health.Answer(HTTPStatus.OK, "ok\n")
-
-
-class _Ready:
-    """Tells whether new connections can be expected to succeed."""
-
-    def __init__(self, server: Server) -> None:
-        self._server = server
-
-    async def __call__(self) -> health.Answer:
-        if self._server.draining:
-            return health.Answer(HTTPStatus.SERVICE_UNAVAILABLE, "draining\n")
-        failures = await asyncio.gather(*(listening.service.check() for listening in self._server.listening))
-        lines = [
-            f"{listening.service.labels['listener']} {listening.listener.database}: {failure} [{failure.code}]\n"
-            for listening, failure in zip(self._server.listening, failures, strict=True)
-            if failure is not None
-        ]
-        lines += [f"{asked.database}: {failure} [{failure.code}]\n" for asked, failure in self._server.missing.items()]
-        if lines:
-            return health.Answer(HTTPStatus.SERVICE_UNAVAILABLE, "".join(lines))
-        return health.Answer(HTTPStatus.OK, "ready\n")
-
-
-class _Metrics:
-    """The metrics of a server."""
-
-    def __init__(self, server: Server) -> None:
-        self._server = server
-
-    async def __call__(self) -> health.Answer:
-        text = self._server.metrics.text(self._server.samples())
-        return health.Answer(HTTPStatus.OK, text, metrics.CONTENT_TYPE)

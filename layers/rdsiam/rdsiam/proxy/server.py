@@ -6,7 +6,7 @@ import random
 import re
 import socket
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -38,10 +38,10 @@ _Missing: TypeAlias = dict[Listener, UpstreamFailed]
 class Factory:
     """Makes the parts of a listener.
 
-    :ivar upstream: for a listener and its new connections per second.
+    :ivar upstream: for a listener and its new connections per second; raises UpstreamFailed.
     """
 
-    upstream: Callable[[Listener, int], Upstream]
+    upstream: Callable[[Listener, int], Awaitable[Upstream]]
     engine: Callable[[EngineName], Engine]
 
 
@@ -162,8 +162,8 @@ class Server:
             if known is not None and same_limits:
                 upstreams[listener] = known.service.upstream, known.engine, known.users
             else:
-                upstream = self._factory.upstream(listener, settings.connections_per_second)
                 try:
+                    upstream = await self._factory.upstream(listener, settings.connections_per_second)
                     upstreams[listener] = upstream, await upstream.engine(), await upstream.users()
                 except UpstreamFailed as failure:
                     if not may_miss(listener):
@@ -236,6 +236,8 @@ class Server:
     async def drain(self) -> bool:
         """Accept nothing more, and wait for open connections as long as the settings say; then end them.
 
+        Logins end soon: they may wait for a token, and none succeeds any longer. Requests to cancel get a moment.
+
         :return: whether all ended by themselves, or were idle.
         """
         self._gate.draining = True
@@ -248,6 +250,8 @@ class Server:
             for service in services:
                 service.end_idle()
             await asyncio.wait([waiting], timeout=min(_LOOK, max(end - loop.time(), 0)))
+            for service in services:
+                service.end_logins()
         complete = waiting.done()
         for service in services:
             service.end_all()
