@@ -42,6 +42,18 @@ def test_a_line_is_one_line_with_the_known_fields_only(package, capsys, terminal
         }
 
 
+def test_a_terminal_gets_short_lines_with_time_level_and_the_keys_that_matter(package, capsys):
+    logs.set_up(True)
+    package.warning("login failed", extra={**LABELS, "user": "app", "code": "name", "reason": "it does not resolve"})
+    package.info("connection closed", extra={**LABELS, "user": "app", "seconds": 1.5, "sent": 12, "received": 34567})
+    failed, closed = capsys.readouterr().err.splitlines()
+    time = r"[0-2]\d:[0-5]\d:[0-5]\d"
+    assert re.fullmatch(
+        f"{time} warning login failed: localhost:5432 orders app: it does not resolve: code=name", failed
+    )
+    assert re.fullmatch(f"{time} info    connection closed: localhost:5432 orders app: seconds=1.5", closed)
+
+
 def test_listeners_are_a_list_for_programs_and_a_row_for_people(package, capsys):
     for terminal, shown in (
         (False, '"listeners": ["localhost:5432", "[::1]:1"]'),

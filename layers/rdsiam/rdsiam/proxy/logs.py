@@ -22,6 +22,8 @@ _FIELDS = (
     "connections",
     "listeners",
 )
+#: Fields that a person at a terminal knows, or has no use for.
+_FOR_PROGRAMS = {"endpoint", "sent", "received", "signal"}
 
 
 def set_up(terminal: bool) -> None:
@@ -52,9 +54,9 @@ class _Lines(logging.Formatter):
         fields = _fields(record)
         subject = " ".join(str(fields.pop(name)) for name in ("listener", "database", "user") if name in fields)
         reason = fields.pop("reason", "")
-        rest = " ".join(f"{name}={_short(value)}" for name, value in fields.items() if name != "endpoint")
-        parts = [f"{time} {record.getMessage()}", subject, str(reason), rest]
-        return ": ".join(_visible(part) for part in parts if part)
+        rest = " ".join(f"{name}={_short(value)}" for name, value in fields.items() if name not in _FOR_PROGRAMS)
+        begin = f"{time} {record.levelname.lower():<7} {record.getMessage()}"
+        return ": ".join(_visible(part) for part in (begin, subject, str(reason), rest) if part)
 
 
 def _fields(record: logging.LogRecord) -> dict[str, object]:
