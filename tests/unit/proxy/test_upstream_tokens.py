@@ -90,6 +90,36 @@ def test_a_database_is_named_as_for_every_command(api, proxy, name):
     assert proxy.use(lambda upstream: upstream.token("app"), database=name).text == "token-of-app"
 
 
+CLUSTER = "arn:aws:rds:eu-west-1:123456789012:cluster:shop"
+MEMBER = HOST.replace("orders.", "shop-1.")
+SHOP = {
+    "identifier": "shop",
+    "arn": CLUSTER,
+    "engine": "aurora-postgresql",
+    "users": ["app"],
+    "host": HOST.replace("orders.", "shop.cluster-"),
+    "port": 5432,
+    "endpoints": [{"name": "shop-1", "kind": "instance", "host": MEMBER, "port": 5432}],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "endpoint"),
+    [
+        ("Shop-1", None),
+        ("Shop", "Shop-1"),
+        (CLUSTER.replace("shop", "Shop"), "SHOP-1"),
+        (CLUSTER.replace("cluster:shop", "db:Shop-1"), None),
+        (MEMBER.title(), None),
+    ],
+)
+def test_names_may_be_in_mixed_case(api, proxy, name, endpoint):
+    api.answers["/databases"] = [Answer(body={"databases": [LISTED, SHOP]})]
+    api.answers["/tokens"] = [Answer(body={**TOKEN, "host": MEMBER, "database": CLUSTER})]
+    token = proxy.use(lambda upstream: upstream.token("app"), database=name, endpoint=endpoint)
+    assert (token.host, api.bodies[0]["database"]) == (MEMBER, CLUSTER)
+
+
 def test_each_connection_gets_a_token_of_its_own_over_kept_connections(api, proxy):
     api.answers["/tokens"] = [Answer(body={**TOKEN, "token": f"token-{number}"}) for number in range(20)]
 

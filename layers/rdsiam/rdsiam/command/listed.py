@@ -7,6 +7,7 @@ from typing import Any
 
 from rdsiam.command.errors import Denied, NotFound, Usage
 from rdsiam.command.output import visible
+from rdsiam.core.arn import Arn, lower_identifier
 from rdsiam.core.similar import did_you_mean
 from rdsiam.errors import NoSuchEndpoint
 from rdsiam.tokens.database_endpoints import DatabaseEndpoints, DatabaseKind, Endpoint
@@ -61,18 +62,33 @@ class Listed:
 def find(databases: Sequence[Mapping[str, Any]], name: str) -> Listed | None:
     """Return the database of that identifier or ARN; or the one that has that host or member of a cluster.
 
+    :param name: upper and lower case are the same: RDS keeps identifiers in lower case.
     :raises Usage: several databases have that identifier.
     """
     with suppress(NotFound):
         return Listed(choose(databases, name))
+    wanted = name.lower()
     for database in databases:
-        if name == str(database.get("host")).lower():
+        if wanted == str(database.get("host")).lower():
             return Listed(database)
     for database in databases:
         for endpoint in database.get("endpoints") or []:
-            if name == endpoint["host"].lower() or (endpoint["kind"] == "instance" and name == endpoint["name"]):
+            if wanted in _names_of(endpoint, str(database["arn"])):
                 return Listed(database, endpoint["host"])  # a name may be another endpoint's too, a host name never
     return None
+
+
+def _names_of(endpoint: Mapping[str, Any], arn: str) -> set[str]:
+    """Return the names in place of a database that lead to an endpoint: its host; of a member also identifier and ARN.
+
+    :param arn: of the database that has the endpoint.
+    """
+    names = {endpoint["host"].lower()}
+    if endpoint["kind"] == "instance":
+        names.add(endpoint["name"].lower())
+        with suppress(ValueError):
+            names.add(Arn.parse(arn).beside(f"db:{endpoint['name']}").lower())
+    return names
 
 
 def choose(databases: Sequence[Mapping[str, Any]], name: str) -> Mapping[str, Any]:
@@ -84,7 +100,7 @@ def choose(databases: Sequence[Mapping[str, Any]], name: str) -> Mapping[str, An
     matching = [
         database
         for database in databases
-        if name == database.get("arn") or name.lower() == str(database.get("identifier")).lower()
+        if lower_identifier(name) in (database.get("arn"), str(database.get("identifier")).lower())
     ]
     if len(matching) > 1:
         arns = ", ".join(sorted(str(database["arn"]) for database in matching))

@@ -17,6 +17,7 @@ from botocore.session import Session
 from rdsiam.aws.rds import Databases
 from rdsiam.command.aws import database_arn, translate_errors
 from rdsiam.command.installation import Installation
+from rdsiam.core.arn import lower_identifier
 from rdsiam.errors import RdsiamError
 
 #: Maximum duration of a completion: less than the time after which a silent endpoint is reported.
@@ -94,13 +95,13 @@ def _allowed(installation: Installation) -> Iterator[str]:
 
 def _users(installation: Installation, name: str | None) -> Iterator[str]:
     for database in installation.api.databases():
-        if name in (None, database.get("identifier"), database.get("arn")):
+        if name is None or lower_identifier(name) in (database.get("identifier"), database.get("arn")):
             yield from map(str, database.get("users") or [])
 
 
 def _endpoints(installation: Installation, name: str | None) -> Iterator[str]:
     for database in installation.api.databases():
-        if name in (None, database.get("identifier"), database.get("arn")):
+        if name is None or lower_identifier(name) in (database.get("identifier"), database.get("arn")):
             yield from (endpoint["name"] for endpoint in database.get("endpoints") or [])
 
 
