@@ -215,6 +215,15 @@ def test_an_endpoint_that_a_database_does_not_have_is_an_error(rds, endpoint):
         pool.Login.to("orders", "app", "reader")
 
 
+@pytest.mark.parametrize("name", ["shop-1", "arn:aws:rds:eu-west-1:123456789012:db:shop-1"])
+def test_a_member_of_a_cluster_has_its_own_endpoint_and_others_are_its_clusters(rds, name):
+    assert pool.Login.to(name, "app").host == pool.Login.to("shop", "app", "shop-1").host
+    problem = "a member of the cluster shop has one endpoint, writer, which is its own; name the cluster shop as the"
+    with pytest.raises(NoSuchEndpoint, match=problem) as error:
+        pool.Login.to(name, "app", "reader")
+    assert "replica" not in str(error.value)
+
+
 @pytest.mark.parametrize("name", ["", "nothing", " ", "shop*"])
 def test_a_name_that_rds_takes_for_all_databases_is_none(rds, monkeypatch, name):
     for method in ("describe_db_instances", "describe_db_clusters"):

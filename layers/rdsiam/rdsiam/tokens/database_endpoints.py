@@ -47,11 +47,16 @@ class Described(Protocol):
     def host(self) -> str | None: ...
     @property
     def port(self) -> int | None: ...
+    @property
+    def cluster(self) -> str | None: ...
 
 
 @dataclass(frozen=True)
 class FoundDatabase:
-    """A database that was found by its identifier."""
+    """A database that was found by its identifier.
+
+    :ivar cluster: of an instance that is a member of one.
+    """
 
     kind: DatabaseKind
     identifier: str
@@ -59,6 +64,7 @@ class FoundDatabase:
     resource_id: str
     host: str | None
     port: int | None
+    cluster: str | None = None
 
 
 @dataclass(frozen=True)
@@ -80,11 +86,13 @@ class DatabaseEndpoints:
     """All endpoints of one database that lead to it: writer and reader first, then by kind and name.
 
     :ivar own: identifier of the instance, cluster or proxy.
+    :ivar cluster: of an instance that is a member of one.
     """
 
     kind: DatabaseKind
     own: str
     listed: tuple[Endpoint, ...]
+    cluster: str | None = None
 
     def choose(self, name: str) -> Endpoint:
         """Return the endpoint of that name or host name; the first one if several have the name.
@@ -103,6 +111,9 @@ class DatabaseEndpoints:
     def _missing(self, wanted: str) -> NoSuchEndpoint:
         existing = f"it has {_enumerated([endpoint.name for endpoint in self.listed])}"
         reader = wanted == READER or ".cluster-ro-" in wanted
+        if self.cluster is not None:
+            problem = f"a member of the cluster {self.cluster} has one endpoint, writer, which is its own"
+            return NoSuchEndpoint(problem, f"name the cluster {self.cluster} as the database")
         if self.kind == "instance":
             return NoSuchEndpoint("an RDS instance has one endpoint, writer", _REPLICAS)
         if self.kind == "proxy" and reader:
@@ -133,7 +144,8 @@ class FleetEndpoints:
             listed = self.clusters.get(database.resource_id, own)
         if database.kind == "proxy" and database.port is not None:
             listed = (*own, *_of_proxy(self.proxies.get(database.identifier, ()), database.port))
-        return DatabaseEndpoints(database.kind, database.identifier, listed)
+        cluster = database.cluster if database.kind == "instance" else None
+        return DatabaseEndpoints(database.kind, database.identifier, listed, cluster or None)
 
 
 #: Nothing is described, so every database has its own endpoint only.
@@ -162,7 +174,8 @@ def look_up(rds: Any, identifier: str) -> FoundDatabase:
             name, address = instance["DBInstanceIdentifier"], instance.get("Endpoint") or {}
             if wanted in (name.lower(), instance["DBInstanceArn"].lower()):
                 host, port = address.get("Address"), address.get("Port")
-                return FoundDatabase("instance", name, instance["Engine"], instance["DbiResourceId"], host, port)
+                resource_id, cluster = instance["DbiResourceId"], instance.get("DBClusterIdentifier")
+                return FoundDatabase("instance", name, instance["Engine"], resource_id, host, port, cluster)
     with suppress(missing.DBProxyNotFoundFault):
         for proxy in rds.describe_db_proxies(DBProxyName=identifier)["DBProxies"]:
             name = proxy["DBProxyName"]
