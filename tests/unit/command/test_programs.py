@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 from click.testing import CliRunner
@@ -118,6 +119,40 @@ def test_the_exit_code_is_the_programs():
     assert exec_program("sh", "-c", "kill -TERM $$").returncode == -signal.SIGTERM
     assert exec_program("/no/such/program").returncode == 127
     assert exec_program("/etc/passwd").returncode == 126
+
+
+def run_program(script: str) -> "subprocess.Popen[str]":
+    """Run a script as psql is run if its database takes no connection."""
+    code = f"from rdsiam.command.programs import run_program; exit(run_program(['sh', '-c', {script!r}], {{}}))"
+    return subprocess.Popen(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONPATH": "layers/rdsiam"},
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+@pytest.mark.parametrize(("script", "code"), [("exit 42", 42), ("kill -KILL $$", 137), ("exec /no/such", 127)])
+def test_the_exit_code_of_a_child_is_the_programs(script, code):
+    with run_program(script) as process:
+        assert process.wait(30) == code
+
+
+@pytest.mark.parametrize("to_group", [True, False], ids=["of the terminal", "of another process"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_signals_are_those_of_the_child(number, to_group):
+    """An interactive psql takes Ctrl-C for its statement, and lives on."""
+    if number == signal.SIGINT and not to_group:
+        pytest.skip("terminals send it to the whole group")
+    script = "trap 'echo heard; exit 5' INT TERM HUP; echo ready; while :; do sleep 0.05; done"
+    with run_program(script) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(0.2)  # the parent's own handlers
+        (os.killpg if to_group else os.kill)(process.pid, number)
+        assert process.stdout.read() == "heard\n"
+        assert process.wait(30) == 5
 
 
 def test_misleading_variables_are_removed_and_signals_reset():

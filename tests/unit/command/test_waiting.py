@@ -2,10 +2,12 @@
 
 import http.server
 import json
+import signal
 import socket
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,10 +15,12 @@ import pytest
 from click.testing import CliRunner
 
 from rdsiam.command import api as api_module
-from rdsiam.command import connect, waiting
+from rdsiam.command import connect, unanswered, waiting
 from rdsiam.command.app import app
-from rdsiam.command.errors import TryAgain
+from rdsiam.command.errors import Denied, TryAgain
 from rdsiam.command.login import LoginToken
+from rdsiam.errors import RdsiamError
+from tests.unit.doctor.cases import DATABASE
 
 PAUSE = 0.6
 TOKEN = LoginToken("secret", "localhost", 5432, "app", "postgres", "arn:aws:rds:eu-west-1:1:db:orders", "")
@@ -106,22 +110,73 @@ def test_an_api_that_takes_no_connection_is_an_error_after_a_moment(black_hole, 
     assert time.monotonic() - began < 5
 
 
+def unknown(monkeypatch: pytest.MonkeyPatch, error: RdsiamError | None = None, status: str = "available") -> Any:
+    """Return an installation in which RDS doesn't tell about a database, or tells its status."""
+
+    def describe(*_: object, **__: object) -> Any:
+        if error is not None:
+            raise error
+        return replace(DATABASE, status=status)
+
+    monkeypatch.setattr(unanswered, "describe_at", describe)
+    return SimpleNamespace(aws=SimpleNamespace(client=lambda *_: None))
+
+
+def test_the_state_of_a_database_that_takes_no_connection_is_named(black_hole, monkeypatch):
+    token = LoginToken("secret", "127.0.0.1", black_hole, "app", "postgres", TOKEN.database, "")
+    problem = "has not answered for 0.2 s: orders is stopped; aws rds start-db-instance --db-instance-identifier orders"
+    with pytest.raises(TryAgain, match=problem):
+        connect._answers(unknown(monkeypatch, status="stopped"), token, None, None)
+
+
+STARTS = "orders is starting; aws rds wait db-instance-available --db-instance-identifier orders"
+REBOOTS = "orders is rebooting, and may refuse connections until that ends; aws rds wait db-instance-available"
+DOCTOR = "db.example:5432 takes no connection; rdsiam doctor orders app --endpoint reader finds the cause"
+
+
+@pytest.mark.parametrize(
+    ("family", "code", "error", "status", "line"),
+    [
+        ("postgres", 2, None, "starting", STARTS),
+        ("mysql", 1, None, "starting", STARTS),
+        ("postgres", 2, None, "rebooting", REBOOTS),
+        ("postgres", 2, None, "available", DOCTOR),
+        ("postgres", 2, Denied("DescribeDBInstances: AccessDenied"), "", DOCTOR),
+        ("postgres", 2, TryAgain("no answer"), "", DOCTOR),
+        ("postgres", 0, None, "starting", ""),
+        ("postgres", 1, None, "starting", ""),
+        ("mysql", 0, None, "starting", ""),
+    ],
+)
+def test_the_cause_follows_a_program_that_could_not_connect(capfd, monkeypatch, family, code, error, status, line):
+    """Its output and its exit code stay its own."""
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # those of this process stay
+    token = LoginToken("secret", "db.example", 5432, "app", family, TOKEN.database, "")
+    command = ["sh", "-c", f'echo "$PGUSER"; echo refused >&2; exit {code}']
+    assert connect._fail(unknown(monkeypatch, error, status), token, "reader", command, {"PGUSER": "app"}) == code
+    out, err = capfd.readouterr()
+    assert out == "app\n"
+    assert err.startswith("refused\n")
+    assert err.removeprefix("refused\n").startswith(f"rdsiam: {line}" if line else "")
+    assert err.count("\n") == (2 if line else 1)
+
+
 @pytest.mark.parametrize("user", ["app", "a b"])
-def test_a_database_that_takes_no_connection_is_an_error_before_its_program_starts(black_hole, user):
+def test_a_database_that_takes_no_connection_is_an_error_before_its_program_starts(black_hole, monkeypatch, user):
     token = LoginToken("secret", "127.0.0.1", black_hole, user, "postgres", TOKEN.database, "")
     began = time.monotonic()
     with pytest.raises(TryAgain, match=rf"has not answered for 0.2 s; rdsiam doctor orders '?{user}") as caught:
-        connect._check_answers(token, None)
+        connect._answers(unknown(monkeypatch), token, None, None)
     assert time.monotonic() - began < 2
     assert "secret" not in str(caught.value)
 
 
 def test_a_tunnel_and_other_problems_are_left_to_the_program(black_hole, monkeypatch):
     token = LoginToken("secret", "127.0.0.1", black_hole, "app", "mysql", TOKEN.database, "")
-    connect._check_answers(token, "127.0.0.1:15432")
+    assert connect._answers(unknown(monkeypatch), token, "127.0.0.1:15432", None)
     for error in (ConnectionRefusedError(), socket.gaierror("unknown name"), OSError("no route")):
         monkeypatch.setattr("socket.create_connection", raising(error))
-        connect._check_answers(token, None)
+        assert not connect._answers(unknown(monkeypatch), token, None, None)
 
 
 def raising(error: OSError) -> Any:
@@ -131,8 +186,9 @@ def raising(error: OSError) -> Any:
     return connection
 
 
-def test_the_program_starts_if_its_database_answers():
+def test_the_program_starts_if_its_database_answers(monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-        connect._check_answers(LoginToken("secret", "127.0.0.1", port, "app", "postgres", TOKEN.database, ""), None)
+        token = LoginToken("secret", "127.0.0.1", port, "app", "postgres", TOKEN.database, "")
+        assert connect._answers(unknown(monkeypatch), token, None, None)
         listener.accept()[0].close()

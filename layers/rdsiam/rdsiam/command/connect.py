@@ -3,6 +3,7 @@
 import os
 import socket
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -16,8 +17,10 @@ from rdsiam.command.installation import Installation
 from rdsiam.command.login import LoginOptions, LoginToken, login_options, login_token
 from rdsiam.command.output import progress, visible
 from rdsiam.command.passing import PassingCommand
-from rdsiam.core import shell
-from rdsiam.core.arn import Arn
+from rdsiam.command.unanswered import cause
+
+#: Exit codes of psql and of mysql without a connection.
+_NO_CONNECTION = {"postgres": 2, "mysql": 1}
 
 
 @dataclass(frozen=True)
@@ -74,8 +77,11 @@ def psql(
     """
     program = programs.first_of("psql")
     token = _token_of_family(installation, database, login, "postgres")
-    _check_answers(token, session.via, login.endpoint)
-    programs.exec_program([program, *arguments], programs.variables(token, session.name, session.via))
+    answers = _answers(installation, token, session.via, login.endpoint)
+    command, variables = [program, *arguments], programs.variables(token, session.name, session.via)
+    if answers:
+        programs.exec_program(command, variables)
+    sys.exit(_fail(installation, token, login.endpoint, command, variables))
 
 
 @click.command(
@@ -101,11 +107,14 @@ def mysql(
     """
     program = programs.first_of("mysql", "mariadb")
     token = _token_of_family(installation, database, login, "mysql")
-    _check_answers(token, session.via, login.endpoint)
+    answers = _answers(installation, token, session.via, login.endpoint)
     schema = [f"--database={session.name}"] if session.name else []
     options = [*programs.mysql_flags(program, token, session.via), *schema]
     command = [program, *programs.mysql_arguments(options, arguments)]
-    programs.exec_program(command, programs.variables(token, session.name, session.via))
+    variables = programs.variables(token, session.name, session.via)
+    if answers:
+        programs.exec_program(command, variables)
+    sys.exit(_fail(installation, token, login.endpoint, command, variables))
 
 
 @click.command(
@@ -190,21 +199,38 @@ def _token_of_family(installation: Installation, database: str, login: LoginOpti
     return token
 
 
-def _check_answers(token: LoginToken, via: str | None, endpoint: str | None = None) -> None:
-    """Check that the endpoint answers: the programs themselves wait for minutes, and say nothing meanwhile.
+def _answers(installation: Installation, token: LoginToken, via: str | None, endpoint: str | None) -> bool:
+    """Tell whether the endpoint takes a connection: a program itself waits for minutes, and says nothing meanwhile.
 
-    :raises TryAgain: it doesn't. Other problems are the program's to report.
+    :return: True also for a tunnel, at which nobody looks.
+    :raises TryAgain: the endpoint doesn't answer. An endpoint that refuses is the program's to report.
     """
     if via is not None:
-        return
+        return True
     try:
         socket.create_connection((token.host, token.port), waiting.SECONDS).close()
     except TimeoutError:
-        named = ["--endpoint", endpoint] if endpoint else []
-        doctor = shell.join(["rdsiam", "doctor", Arn.parse(token.database).name, token.user, *named])
-        raise TryAgain(
-            f"{token.host}:{token.port} has not answered for {waiting.SECONDS:g} s",
-            f"{doctor} finds the cause; is a VPN or a tunnel missing?",
-        ) from None
+        problem = f"{token.host}:{token.port} has not answered for {waiting.SECONDS:g} s"
+        known = cause(installation, token, endpoint)
+        if known.state:
+            raise TryAgain(f"{problem}: {known.state}", known.remedy) from None
+        raise TryAgain(problem, f"{known.remedy}; is a VPN or a tunnel missing?") from None
     except OSError:
-        return
+        return False
+    return True
+
+
+def _fail(
+    installation: Installation,
+    token: LoginToken,
+    endpoint: str | None,
+    command: Sequence[str],
+    variables: Mapping[str, str],
+) -> int:
+    """Run a program whose database takes no connection, say the cause if it fails, and return its exit code."""
+    code = programs.run_program(command, variables)
+    if code == _NO_CONNECTION[token.family]:  # else it has connected in the meantime
+        known = cause(installation, token, endpoint)
+        state = known.state or f"{token.host}:{token.port} takes no connection"
+        progress(f"rdsiam: {state}; {known.remedy}")
+    return code

@@ -5,6 +5,7 @@ import re
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from itertools import takewhile
@@ -147,9 +148,7 @@ def exec_program(command: Sequence[str], added: Mapping[str, str]) -> NoReturn:
 
     Exits with 127 if there is no such program and 126 if it can't be run, as shells do.
     """
-    environment = {name: value for name, value in os.environ.items() if name not in _MISLEADING} | dict(added)
-    sys.stdout.flush()
-    sys.stderr.flush()
+    environment = _environment(added)
     # Python ignores this signal, and the program would inherit that: `… | head` would not end it.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
@@ -160,6 +159,31 @@ def exec_program(command: Sequence[str], added: Mapping[str, str]) -> NoReturn:
     except OSError as error:
         progress(f"rdsiam: {command[0]} can't be run: {error.strerror}")
         sys.exit(126)
+
+
+def run_program(command: Sequence[str], added: Mapping[str, str]) -> int:
+    """Run a program in this terminal, wait for its end, and return its exit code; 128 and the signal that ended it.
+
+    Signals are the program's: those of the terminal reach it anyway, others are passed on.
+    """
+    environment = _environment(added)
+    try:
+        process = subprocess.Popen(command, env=environment)  # it restores SIGPIPE
+    except OSError:
+        exec_program(command, added)  # which says why it can't be run
+    for number in (signal.SIGINT, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_IGN)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: process.send_signal(number))
+    code = process.wait()
+    return code if code >= 0 else 128 - code
+
+
+def _environment(added: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a program, after what was written here has appeared."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    return {name: value for name, value in os.environ.items() if name not in _MISLEADING} | dict(added)
 
 
 def _via(via: str) -> tuple[str, int]:

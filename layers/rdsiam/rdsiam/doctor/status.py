@@ -10,9 +10,11 @@ _ERRORS = ("cloning-failed", "failed", "migration-failed", "restore-error", "inc
 
 def database(case: LoginCase) -> Verdict:
     """Check that RDS reports the database as running."""
-    if isinstance(case.target, Undescribed):
-        return case.target.verdict
-    described = case.target
+    return case.target.verdict if isinstance(case.target, Undescribed) else of(case.target)
+
+
+def of(described: Database) -> Verdict:
+    """Return the verdict on the status of a database."""
     subject = f"{described.identifier} is {described.status}"
     if not described.reachable:
         if described.status == "available" and described.host is None:
