@@ -235,3 +235,28 @@ def test_mysql_sends_no_user_and_no_token_without_tls(rdsiam, account, place):
     assert "SSL" in done.stderr
     assert b"X-Amz" not in b"".join(received)
     assert b"app" not in b"".join(received)
+
+
+# --- databases that don't run ---
+
+
+def test_a_stopped_database_is_named_as_the_cause_after_the_programs_own_error(rdsiam, account, place):
+    rds, arn = account.cloud.client("rds"), place["arns"]["postgres"]
+    rds.stop_db_instance(DBInstanceIdentifier="tokens-postgres")
+    try:
+        account.wait(arn, "stopped")
+        query = ["--", "-XAtc", "SELECT 1"]
+        signed = rdsiam("psql", "tokens-postgres", "--local", "-u", "app", *query)
+        vended = rdsiam("psql", "tokens-postgres", "-u", "app", *query, role="vended")
+    finally:
+        rds.start_db_instance(DBInstanceIdentifier="tokens-postgres")
+        account.wait(arn, "available")
+    start = "aws rds start-db-instance --db-instance-identifier tokens-postgres"
+    assert (signed.returncode, signed.stdout) == (2, "")
+    first, *_, last = signed.stderr.splitlines()
+    assert first.startswith("psql: error: ")
+    assert last == f"rdsiam: tokens-postgres is stopped; {start}"
+    assert (vended.returncode, vended.stdout) == (2, "")
+    assert vended.stderr.endswith("; rdsiam doctor tokens-postgres app finds the cause\n"), "it may not describe it"
+    for done in (signed, vended):
+        no_secret(done)

@@ -103,7 +103,9 @@ Examples:
   rdsiam access history
   rdsiam access history --limit 100 --output json"""
 )
-@click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="Number of versions.")
+@click.option(
+    "--limit", metavar="NUMBER", type=click.IntRange(1, 1000), default=20, show_default=True, help="Number of versions."
+)
 @options.output()
 @options.installation("access_bucket", "inventory_table")
 def history(limit: int, output: Output, installation: Installation) -> None:

@@ -31,7 +31,9 @@ Examples:
 )
 @click.option("--caller", metavar="NAME", help="Only of this caller: a role's ARN, or ISSUER#SUBJECT.")
 @click.option("--since", metavar="TIME", default="7d", show_default=True, help="Time with a zone; or 90m, 24h, 7d ago.")
-@click.option("--limit", type=click.IntRange(1, 100_000), default=100, show_default=True, help="Maximum number.")
+@click.option(
+    "--limit", metavar="NUMBER", type=click.IntRange(1, 100_000), default=100, show_default=True, help="Maximum number."
+)
 @options.output()
 @options.installation("api_url")
 def decisions(

@@ -48,8 +48,10 @@ _SETTINGS = {
     "secrets_function": click.option("--secrets-function", metavar="NAME", help="SecretsFunction with its alias."),
     "stack": click.option("--stack", metavar="NAME", help="CloudFormation stack. Default: rdsiam."),
 }
-_PROFILE = click.option("--profile", shell_complete=names.of_profiles, help="Profile of the AWS configuration.")
-_REGION = click.option("--region", help="AWS region. Default: the profile's.")
+_PROFILE = click.option(
+    "--profile", metavar="NAME", shell_complete=names.of_profiles, help="Profile of the AWS configuration."
+)
+_REGION = click.option("--region", metavar="NAME", help="AWS region. Default: the profile's.")
 
 
 def gather(name: str, names: Sequence[str], make: Callable[[Mapping[str, Any]], object]) -> Decorator:

@@ -1,4 +1,4 @@
-"""`rdsiam proxy`: lets clients in that can't sign tokens."""
+"""`rdsiam proxy`: lets programs in that can't ask for tokens."""
 
 import sys
 from typing import TYPE_CHECKING
@@ -31,10 +31,10 @@ Examples:
 @options.output("text", "json")
 @options.installation("api_url")
 def proxy(databases: tuple[str, ...], proxy_options: ProxyOptions, output: Output, installation: Installation) -> None:
-    """Listen on this machine, and log clients that can't sign in to DATABASE with fresh tokens.
+    """Let programs that can't ask for tokens log in to DATABASE, through a port of this machine.
 
-    Clients need no password and no TLS; the proxy's way to the database is verified TLS. It runs until SIGTERM or
-    SIGINT, and prints the lines to paste into clients.
+    Each connection is logged in with a fresh token, over verified TLS. On this machine clients need no password and no
+    TLS. The proxy prints the lines to paste into them, and runs until SIGTERM or SIGINT.
     """
     # Imported late: other commands have no use for asyncio, which takes 50 ms.
     from rdsiam.command.proxy_run import check_files, read_settings, serve

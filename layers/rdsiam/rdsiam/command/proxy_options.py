@@ -71,28 +71,46 @@ def with_proxy_options(command: options.Command) -> options.Command:
         ),
         endpoint_option,
         click.option(
-            "--port", type=port, help="Port of the first database; further ones count up. Default: the engine's."
+            "--port",
+            metavar="PORT",
+            type=port,
+            help="Port of the first database; further ones count up. Default: the engine's.",
         ),
         click.option("--host", metavar="ADDRESS", help="Address to listen on. Default: localhost."),
         click.option("--socket", metavar="PATH", type=_FILE, help="Listen on a unix socket instead of a port."),
         click.option("--dbname", "-d", "name", metavar="NAME", help="Database or schema in the printed lines."),
         click.option(
-            "--require-password-file", metavar="FILE", type=_FILE, help="Clients give the password in this file."
+            "--require-password-file",
+            metavar="FILE",
+            type=_FILE,
+            help="Clients have to give the password in this file.",
         ),
         click.option("--certificate", metavar="FILE", type=_FILE, help="Certificate for clients, PEM, with its chain."),
         click.option("--key", metavar="FILE", type=_FILE, help="Key of the certificate, PEM."),
-        click.option("--max-connections", type=click.IntRange(1), help="Connections of clients. Default: 1000."),
         click.option(
-            "--connections-per-second", type=click.IntRange(1), help="New connections to each database. Default: 50."
+            "--max-connections", metavar="NUMBER", type=click.IntRange(1), help="Connections of clients. Default: 1000."
         ),
-        click.option("--login-timeout", metavar="SECONDS", type=click.FloatRange(1, 3600), help="Default: 30."),
+        click.option(
+            "--connections-per-second",
+            metavar="NUMBER",
+            type=click.IntRange(1),
+            help="New connections to each database. Default: 50.",
+        ),
+        click.option(
+            "--login-timeout",
+            metavar="SECONDS",
+            type=click.FloatRange(1, 3600),
+            help="Time for a client's login. Default: 30.",
+        ),
         click.option(
             "--drain-timeout",
             metavar="SECONDS",
             type=click.FloatRange(0, 3600),
             help="Time for open connections after SIGTERM. Default: 30.",
         ),
-        click.option("--health-port", type=port, help="Serve /healthz, /readyz and /metrics at this port."),
+        click.option(
+            "--health-port", metavar="PORT", type=port, help="Serve /healthz, /readyz and /metrics at this port."
+        ),
         click.option("--health-host", metavar="ADDRESS", help="Address of the health port. Default: 127.0.0.1."),
         click.option(
             "--cut", is_flag=True, default=None, help="Close open connections of users whose access has ended."

@@ -24,7 +24,13 @@ _ADVICE = {
     "initial": "rdsiam is creating the secret, and its password is not set yet: rdsiam rotate set-up",
 }
 _WAIT = click.option(
-    "--wait", "seconds", type=click.IntRange(1, 3600), default=120, show_default=True, help="Seconds for each rotation."
+    "--wait",
+    "seconds",
+    metavar="SECONDS",
+    type=click.IntRange(1, 3600),
+    default=120,
+    show_default=True,
+    help="Time for each rotation.",
 )
 _LEAST = ("pending since", "window", "last rotated")
 _COLUMNS = ("name", "user", "state", "schedule", "window", "last_rotated", "next_rotation", "pending_since")
@@ -201,7 +207,9 @@ Examples:
 @click.option("--reason", metavar="TEXT", required=True, help="Why, for the log.")
 @options.databases("Only of this one; repeatable.")
 @click.option("--match", "patterns", multiple=True, metavar="PATTERN", help="Identifiers, with * and ?; repeatable.")
-@click.option("--at-once", type=click.IntRange(1, 64), default=8, show_default=True, help="Number of databases.")
+@click.option(
+    "--at-once", metavar="NUMBER", type=click.IntRange(1, 64), default=8, show_default=True, help="Number of databases."
+)
 @_WAIT
 @options.gather(
     "choice", ["reason", "databases", "patterns", "at_once", "seconds"], lambda values: rotate_all.Choice(**values)

@@ -26,7 +26,7 @@ Examples:
 )
 @click.argument("database", required=False, shell_complete=names.of_logins)
 @click.option("--host", metavar="NAME", help="Sign offline for this endpoint, with your own credentials.")
-@click.option("--port", type=click.IntRange(1, 65535), help="With --host: its port.")
+@click.option("--port", metavar="PORT", type=click.IntRange(1, 65535), help="With --host: its port.")
 @login_options
 def token(
     database: str | None, host: str | None, port: int | None, login: LoginOptions, installation: Installation
