@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from rdsiam.command import audit, aws, executions, fast_token, trust
 from rdsiam.command.app import app, run
 from rdsiam.command.aws import translate_errors
-from rdsiam.command.errors import Denied, ExecutionFailed, FunctionError, NotFound, TryAgain
+from rdsiam.command.errors import CredentialsExpired, Denied, ExecutionFailed, FunctionError, NotFound, TryAgain
 from rdsiam.command.output import Output, visible
 from rdsiam.command.settings import Settings
 from rdsiam.errors import Refused
@@ -498,6 +498,18 @@ def test_no_list_of_commands_cuts_a_sentence(group):
     text = CliRunner().invoke(app, [*group, "--help"], terminal_width=80).output
     assert "..." not in text.partition("Commands:")[2]
     assert max(map(len, text.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("ask", [aws.Aws.credentials, aws.Aws.account], ids=["credentials", "account"])
+def test_credentials_that_have_expired_as_soon_as_they_were_renewed_are_expired(monkeypatch, tmp_path, ask):
+    keys = {"Version": 1, "AccessKeyId": "AKID", "SecretAccessKey": "s", "Expiration": "2020-01-01T00:00:00Z"}
+    (tmp_path / "keys").write_text(json.dumps(keys | {"SessionToken": "t"}))
+    (tmp_path / "config").write_text(f"[default]\ncredential_process = cat {tmp_path / 'keys'}\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(CredentialsExpired):
+        ask(aws.Aws(None, "eu-west-1"))
 
 
 def test_credentials_that_nobody_answers_for_are_an_error_after_some_seconds(monkeypatch, tmp_path):

@@ -145,25 +145,36 @@ class Aws:
             credentials = self._session.get_credentials()
             if credentials is None:
                 raise NoCredentialsError
-            try:
-                frozen = credentials.get_frozen_credentials()
-            except RuntimeError:  # botocore's, for credentials that have expired as soon as they were renewed
-                raise CredentialsExpired("your credentials have expired", RENEW) from None
+            frozen = _frozen(credentials)
         # botocore has no public way to ask for the expiry.
         expiry: datetime | None = getattr(credentials, "_expiry_time", None)
         return Credentials(frozen.access_key or "", frozen.secret_key or "", frozen.token), expiry
 
     def account(self) -> str | None:
-        """Return the account if the caller's credentials name it; AWS is not asked."""
+        """Return the account if the caller's credentials name it; AWS is not asked.
+
+        :raises CredentialsExpired: they have expired.
+        """
         with translate_errors():
             credentials = self._session.get_credentials()
-            return None if credentials is None else getattr(credentials.get_frozen_credentials(), "account_id", None)
+            return None if credentials is None else getattr(_frozen(credentials), "account_id", None)
 
     def outputs(self, stack: str) -> Mapping[str, str]:
         """Return the outputs of a CloudFormation stack."""
         with translate_errors(f"stack {stack}"):
             description = self.client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]
         return {output["OutputKey"]: output["OutputValue"] for output in description.get("Outputs", [])}
+
+
+def _frozen(credentials: Any) -> Any:
+    """Return keys of botocore's credentials, renewed if possible.
+
+    :raises CredentialsExpired: they have expired.
+    """
+    try:
+        return credentials.get_frozen_credentials()
+    except RuntimeError:  # botocore's, for credentials that have expired as soon as they were renewed
+        raise CredentialsExpired("your credentials have expired", RENEW) from None
 
 
 def database_arn(aws: Aws, name: str, rds: Any = None, first: str = "") -> str:
