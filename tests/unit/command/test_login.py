@@ -281,3 +281,27 @@ def test_a_role_that_may_only_connect_is_told_how_to_sign(monkeypatch):
     installation: Any = SimpleNamespace(aws=None)
     with pytest.raises(Denied, match=r"AccessDenied; grant rds:Describe.*rdsiam token --host HOST"):
         login_token(installation, "orders", LoginOptions("app", True, None))
+
+
+@pytest.mark.parametrize(
+    ("name", "user", "remedy"),
+    [
+        ("oders", "app", "did you mean orders? ask for an entry"),
+        ("Orders", "ap", "did you mean app? ask for an entry"),
+        ("orders", "app", "ask for an entry"),
+        ("payments", "app", "ask for an entry"),
+        (ORDERS.replace("orders", "oders"), "app", "ask for an entry"),
+    ],
+)
+def test_a_denial_suggests_names_of_the_callers_own_list(name, user, remedy):
+    def deny(*_: object) -> None:
+        denied = Denied("access.yaml says no", "ask for an entry")
+        denied.code = "not-allowed"
+        raise denied
+
+    listed = [{"arn": ORDERS, "identifier": "orders", "users": ["app"]}]
+    api = SimpleNamespace(token=deny, databases=lambda: listed, region=REGION)
+    installation: Any = SimpleNamespace(api=api, aws=SimpleNamespace(account=lambda: ACCOUNT))
+    with pytest.raises(Denied) as error:
+        login_token(installation, name, LoginOptions(user, False, None))
+    assert (error.value.remedy, error.value.code) == (remedy, "not-allowed")

@@ -20,6 +20,7 @@ from rdsiam.command.listed import LIST_ENDPOINTS, Listed, choose, find, only_use
 from rdsiam.command.output import progress, visible
 from rdsiam.core import times
 from rdsiam.core.arn import Arn, is_arn
+from rdsiam.core.similar import did_you_mean
 from rdsiam.signer import LIFETIME, TokenSigner
 from rdsiam.tokens.endpoints import is_rds, region_of
 
@@ -125,9 +126,12 @@ def _from_api(installation: Installation, name: str, host: str | None, login: Lo
         try:
             answer = _ask(api, request, login.reason)
         except Denied as denied:
-            listed = None if denied.code != NOT_ALLOWED or is_arn(name) else _listed_elsewhere(api, name)
-            if listed is None:
+            if denied.code != NOT_ALLOWED or is_arn(name):
                 raise
+            databases = _own_list(api)
+            listed = _listed_elsewhere(databases, name)
+            if listed is None:
+                raise _with_suggestion(denied, databases, name, login.user) from None
             request = _Request(listed.arn, login.user, listed.endpoint)
             answer = _ask(api, request, login.reason)
     else:
@@ -172,17 +176,33 @@ def _ask(api: Api, request: _Request, reason: str | None) -> dict[str, Any]:
     return api.token(request.database, request.user, reason, request.endpoint)
 
 
-def _listed_elsewhere(api: Api, name: str) -> Listed | None:
+def _own_list(api: Api) -> list[dict[str, Any]]:
+    """Return the databases that the caller may log in to; empty if the list can't be had: a denial says enough."""
+    try:
+        return api.databases()
+    except CommandError:
+        return []
+
+
+def _with_suggestion(denied: Denied, databases: list[dict[str, Any]], name: str, user: str) -> Denied:
+    """Return a denial with the database, or the user, of the caller's own list that was probably meant."""
+    listed = find(databases, name)
+    if listed is None:
+        suggestion = did_you_mean(name, [str(database["identifier"]) for database in databases], 3)
+    else:
+        users = listed.database["users"]
+        suggestion = "" if user in users else did_you_mean(user, users, 3)
+    error = Denied(denied.problem, " ".join(filter(None, [suggestion, denied.remedy])))
+    error.code = denied.code
+    return error
+
+
+def _listed_elsewhere(databases: list[dict[str, Any]], name: str) -> Listed | None:
     """Return the cluster, member or proxy of that identifier: the API itself takes identifiers of instances only.
 
     :raises Usage: several databases have that identifier.
     """
-    try:
-        listed = find(api.databases(), name)
-    except Usage:
-        raise  # several have that identifier
-    except CommandError:
-        return None  # the denial says enough
+    listed = find(databases, name)
     instance = listed is not None and listed.endpoint is None and Arn.parse(listed.arn).kind == "db"
     return None if instance else listed
 
