@@ -305,3 +305,18 @@ def test_on_mysql_a_statement_that_ends_each_new_session_is_named_with_what_help
     assert "init_connect" in part.remedy
     assert explain(part.reason)[0].cause.startswith("the parameter init_connect")
     assert mysql.remove("reader").unreached == ()
+
+
+def test_on_mysql_a_server_that_takes_no_changes_is_named_with_the_parameter(mysql):
+    world = World(mysql, mysql.known)
+    world.declare(READER)
+    world.onboard()
+    mysql.known |= set(world.inventory.record.accounts)
+    with mysql.as_rdsadmin() as admin:
+        admin.run("SET GLOBAL read_only = 1")
+        [part] = mysql.remove("reader").unreached
+        admin.run("SET GLOBAL read_only = 0")
+    assert part.retry
+    assert "1290" in part.reason
+    assert "set read_only to 0" in part.remedy
+    assert mysql.remove("reader").unreached == ()

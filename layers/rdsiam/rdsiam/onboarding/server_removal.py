@@ -35,6 +35,8 @@ _PAUSES_OF_REPLICAS = (*_PAUSES, 1.6, 1.6, 1.6)
 _LONGEST = 45
 #: PostgreSQL's code if a lock is held, though the sessions that may hold it have ended.
 _LOCK_NOT_AVAILABLE = "55P03"
+#: MySQL's and MariaDB's code if the server takes no changes.
+_READ_ONLY = "1290"
 #: PostgreSQL's code if a right is missing.
 _DENIED = "42501"
 _FAILURES = (ClientError, ConnectionFailed, DatabaseNotReady, QueryFailed, Refused, StatementFailed)
@@ -222,6 +224,11 @@ class Server:
         if isinstance(error, ConnectionFailed) and "init_connect" in str(error):
             remedy = f"grant {MANAGER} what the statement in init_connect needs, or empty that parameter"
             return Unreached(what, str(error), f"{remedy}; rdsiam tries again")
+        if isinstance(error, QueryFailed | StatementFailed) and error.server_code == _READ_ONLY:
+            remedy = "if it is no replica, set read_only to 0, or to its default, in the parameter group"
+            return Unreached(what, str(error), f"{remedy}; rdsiam tries again")
+        if isinstance(error, QueryFailed | StatementFailed):  # so the server can be reached
+            return Unreached(what, str(error), "resolve what the server says; rdsiam tries again")
         if error is not None:
             return Unreached(what, str(error), "check that it is available and can be reached; rdsiam tries again")
         if self._replica:
