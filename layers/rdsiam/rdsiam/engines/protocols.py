@@ -15,7 +15,7 @@ from typing_extensions import TypeVar
 from rdsiam.access.groups import NO_GROUPS, Groups
 from rdsiam.access.users import DeclaredUser, Grant
 from rdsiam.aws.rds import Database
-from rdsiam.core.changes import Authority, Unreached
+from rdsiam.core.changes import Authority, Refusal, Unreached
 from rdsiam.engines.connection import WORK, Limits
 from rdsiam.engines.facts import ServerFacts
 from rdsiam.engines.logins import Login
@@ -199,6 +199,9 @@ class Engine(Protocol[SessionT, SnapshotT]):
 
     def inspect(self, sessions: Sessions[SessionT], database: Database, desired: DesiredState) -> SnapshotT:
         """Read all that `difference` needs. Changes nothing."""
+
+    def irreplaceable(self, snapshot: SnapshotT, desired: DesiredState) -> dict[str, Refusal]:
+        """Return the declared users that don't exist yet and replace a user that can't be replaced, with the reason."""
 
     def difference(self, snapshot: SnapshotT, desired: DesiredState) -> list[Statement]:
         """Return the statements that bring the database to the desired state, in order; none if it is there.

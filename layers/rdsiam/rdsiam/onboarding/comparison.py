@@ -11,7 +11,7 @@ from rdsiam.access.pending import pending, unconfirmed
 from rdsiam.access.selection import SelectedDatabase, select
 from rdsiam.access.users import Grant
 from rdsiam.aws.rds import Database
-from rdsiam.core.changes import Authority, Refusal, Unconfirmed
+from rdsiam.core.changes import Authority, Refusal, Unconfirmed, Unreached
 from rdsiam.engines.authorities import connect_as
 from rdsiam.engines.connection import NO_SLOT
 from rdsiam.engines.logins import MANAGER
@@ -46,6 +46,7 @@ class Comparison:
 
     :ivar snapshot: the engine's own snapshot of the catalogs.
     :ivar layout: databases, schemas and owners, as they were just before.
+    :ivar left_out: declared users that don't exist and can't be made; `desired` and `applied` don't have them.
     """
 
     engine: Engine
@@ -57,13 +58,15 @@ class Comparison:
     layout: Layout
     statements: list[Statement]
     pending: Unconfirmed | None
+    left_out: tuple[Unreached, ...] = ()
 
     def limit(self) -> Refusal | None:
         """Return the refusal if the statements exceed the change limit; None if they don't."""
         disabled = {statement.target for statement in self.statements if statement.kind == "disable-user"}
         enabled = self.engine.enabled_users(self.snapshot, self.desired)
         try:
-            limit_users(disabled - self.desired.revoked, len(enabled), len(self.desired.users))
+            declared = len(self.desired.users) + len(self.left_out)
+            limit_users(disabled - self.desired.revoked, len(enabled), declared)
         except NeedsConfirmation as error:
             return Refusal.of(error)
         return None
@@ -187,8 +190,16 @@ class Comparer:
         if opened.inherited_ownership or self._is_copy(database):
             desired = replace(desired, accounts=engine.inherited_ownership(snapshot, desired) | dict(desired.accounts))
             logger.info("%s is a copy; taken over: %s", self._arn, ", ".join(sorted(desired.accounts)))
+        irreplaceable = engine.irreplaceable(snapshot, desired)
+        users = tuple(user for user in desired.users if user.name not in irreplaceable)
+        desired = replace(desired, users=users)
+        applied = replace(applied, users=tuple(name for name in applied.users if name not in irreplaceable))
+        left_out = tuple(
+            Unreached(f"user {name}", refusal.problem, refusal.remedy, retry=False)
+            for name, refusal in sorted(irreplaceable.items())
+        )
         statements = engine.difference(snapshot, desired)
-        return Comparison(engine, opened, database, applied, desired, snapshot, layout, statements, waiting)
+        return Comparison(engine, opened, database, applied, desired, snapshot, layout, statements, waiting, left_out)
 
     def _as_copy(self, database: SelectedDatabase, source: str | None) -> SelectedDatabase:
         """Return a copy with the attributes recorded for its source."""

@@ -85,12 +85,13 @@ class Users:
             return None
 
     def prove(self, only: str | None = None) -> tuple[Proof, ...]:
-        """Log in by token as each declared user, or as one of them, and check that a password is refused."""
+        """Log in by token as each declared user that was made, or as one of them; check that a password is refused."""
         database = self._comparer.select(self._services.databases.describe(self._arn))
         _, desired = self._comparer.desired(database)
         engine = ENGINES[database.family]
+        names = desired.accounts if only is None else [only]
         proofs = []
-        for user in (user for user in desired.users if only in (None, user.name)):
+        for user in (user for user in desired.users if user.name in names):
             name = engine.proof_database(database, user)
             engine.prove_login(database, self._services.logins.proof(database, user.name), name)
             if not engine.refuses_passwords(database, user.name, name):
@@ -201,7 +202,7 @@ class Users:
 
 def _convergence(comparison: Comparison, changes: Sequence[Statement], denied: Sequence[Unreached]) -> Convergence:
     """Return the result of changes that nothing refused."""
-    named = named_once((*reversed(denied), *comparison.engine.incomplete(comparison.snapshot)))
+    named = named_once((*reversed(denied), *comparison.engine.incomplete(comparison.snapshot), *comparison.left_out))
     for part in named:
         logger.warning("%s: %s; %s", part.what, part.reason, part.remedy)
     databases = comparison.engine.databases(comparison.snapshot, comparison.desired)

@@ -9,11 +9,11 @@ import pymysql
 
 from rdsiam.access.users import DeclaredUser, Grant
 from rdsiam.aws.rds import Database
-from rdsiam.core.changes import Unreached
+from rdsiam.core.changes import Refusal, Unreached
 from rdsiam.engines.connection import WORK, Limits
 from rdsiam.engines.facts import ServerFacts
 from rdsiam.engines.logins import AUDITOR, MANAGER, Login, Password
-from rdsiam.engines.mysql import audit, audit_procedure, disabling, failures
+from rdsiam.engines.mysql import audit, audit_procedure, disabling, failures, replacement
 from rdsiam.engines.mysql.catalog import is_mariadb, rows, server_answer, without_roles
 from rdsiam.engines.mysql.connection import MysqlSession, connect_mysql
 from rdsiam.engines.mysql.difference import difference
@@ -100,6 +100,10 @@ class Mysql:
     def inspect(self, sessions: Sessions[MysqlSession], database: Database, desired: DesiredState) -> Snapshot:  # noqa: ARG002
         """Read accounts and privileges."""
         return inspect(sessions, desired)
+
+    def irreplaceable(self, snapshot: Snapshot, desired: DesiredState) -> dict[str, Refusal]:
+        """Return users whose predecessor doesn't exist, logs in by token, or has rights that no user gets."""
+        return replacement.irreplaceable(snapshot.accounts, snapshot.replaced, predecessors(desired))
 
     def difference(self, snapshot: Snapshot, desired: DesiredState) -> list[Statement]:
         """Return the statements that are missing: the manager, users, privileges."""

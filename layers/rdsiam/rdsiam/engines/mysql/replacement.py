@@ -6,7 +6,7 @@ Rights are copied and can't be inherited, so they are compared whenever the data
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from rdsiam.core.changes import Authority, Kind
+from rdsiam.core.changes import Authority, Kind, Refusal
 from rdsiam.engines.mysql import grants
 from rdsiam.engines.mysql.catalog import SYSTEM_SCHEMAS
 from rdsiam.engines.mysql.grants import AccountName, Read, Rights, Server, account, difference
@@ -73,6 +73,20 @@ def refuse(accounts: Mapping[AccountName, bool], replaced: ReplacementRights, su
                     f"revoke it, or keep the user and change only how it logs in (`name: {name}, replaces: {name}`)",
                     "rights-not-grantable",
                 )
+
+
+def irreplaceable(
+    accounts: Mapping[AccountName, bool], replaced: ReplacementRights, successors: Successors
+) -> dict[str, Refusal]:
+    """Return the successors that don't exist yet and whose predecessor can't be replaced, with the reason."""
+    result: dict[str, Refusal] = {}
+    for successor, name in successors.items():
+        if not hosts_of(accounts, successor):
+            try:
+                refuse(accounts, replaced, {successor: name})
+            except Refused as error:
+                result[successor] = Refusal.of(error)
+    return result
 
 
 def statements(

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 
 from rdsiam.access.users import DeclaredUser, Grant
 from rdsiam.aws.rds import Database
-from rdsiam.core.changes import Unreached
+from rdsiam.core.changes import Refusal, Unreached
 from rdsiam.engines.connection import WORK, Limits
 from rdsiam.engines.facts import ServerFacts
 from rdsiam.engines.logins import AUDITOR, MANAGER, Login, Token
@@ -15,6 +15,7 @@ from rdsiam.engines.postgres import (
     disabling,
     execution,
     inspection,
+    replacement,
     schemas,
 )
 from rdsiam.engines.postgres.catalog import is_system, layout, memberships
@@ -83,6 +84,10 @@ class Postgres:
     def inspect(self, sessions: Sessions[PostgresSession], database: Database, desired: DesiredState) -> Snapshot:
         """Read roles, memberships and databases."""
         return inspection.inspect(sessions, database, desired)
+
+    def irreplaceable(self, snapshot: Snapshot, desired: DesiredState) -> dict[str, Refusal]:
+        """Return users whose predecessor doesn't exist, logs in by token, is managed, or is an administrator."""
+        return replacement.irreplaceable(snapshot, desired)
 
     def difference(self, snapshot: Snapshot, desired: DesiredState) -> list[Statement]:
         """Return the statements that are missing: the manager, groups, users, memberships."""

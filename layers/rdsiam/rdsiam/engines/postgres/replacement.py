@@ -6,11 +6,12 @@ the predecessor keeps its password.
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from psycopg import sql
 
 from rdsiam.access.users import DeclaredUser
-from rdsiam.core.changes import Unreached
+from rdsiam.core.changes import Refusal, Unreached
 from rdsiam.engines.logins import MANAGER
 from rdsiam.engines.postgres.lockout import IAM_ROLE, Membership, members
 from rdsiam.engines.postgres.memberships import leave, remedy_to_act
@@ -51,6 +52,18 @@ def refuse(snapshot: Snapshot, desired: DesiredState) -> None:
                 f"remove {user.name} from access.yaml",
                 "iam-user",
             )
+
+
+def irreplaceable(snapshot: Snapshot, desired: DesiredState) -> dict[str, Refusal]:
+    """Return the declared users that don't exist yet and replace a user that can't be replaced, with the reason."""
+    result: dict[str, Refusal] = {}
+    for user in desired.users:
+        if user.name not in snapshot.roles:
+            try:
+                refuse(snapshot, replace(desired, users=(user,)))
+            except Refused as error:
+                result[user.name] = Refusal.of(error)
+    return result
 
 
 def statements(snapshot: Snapshot, user: DeclaredUser, desired: DesiredState) -> list[Statement]:
