@@ -63,6 +63,9 @@ def test_options_are_of_all_databases():
     [
         ([], {}, "no database is named"),
         (["orders:70000"], {}, "no port 70000"),
+        (["orders:abc"], {}, "orders: what follows the colon is no port; write DATABASE:PORT, with a whole number"),
+        (["orders:"], {}, "orders: what follows the colon is no port"),
+        (["orders:5432:1"], {}, "orders: what follows the colon is no port"),
         (["orders", "billing"], {"port": 65535}, "no port 65536"),
         (["orders:5432", "billing:5432"], {}, "localhost:5432 is given twice"),
         (["orders", "orders"], {}, "orders is named twice"),

@@ -53,6 +53,8 @@ def usage(monkeypatch, capsys, *words: str) -> str:
         (["psql", "orders", "--usr", "app"], "No such option '--usr'; did you mean --user? psql's own arguments"),
         (["audit", "orders"], "Unexpected argument: orders; a database is named with --database; see"),
         (["decisions", "orders"], "Unexpected argument: orders; a database is named with --database; see"),
+        (["proxy", "orders", "--port", "abc"], "Invalid value for '--port': 'abc' is no whole number; see"),
+        (["proxy", "orders", "--login-timeout", "abc"], "'abc' is no number; see"),
         (["ls", "--nosuch"], "No such option '--nosuch'; see rdsiam ls --help"),
         (["ls", "--api-url", "https://[::1"], "not an address of an API"),
         (["ls", "--api-url", "https://x:99999"], "not an address of an API"),

@@ -68,6 +68,7 @@ _SPELLINGS = {
     "--database": "DATABASE",
 }
 #: Words of click.
+_NO_NUMBER = re.compile(r"is not a valid (integer|float)(?: range)?")
 _NO_COMMAND = re.compile(r"No such command '(?P<name>.*?)'(?=\.)", re.DOTALL)
 _EXTRA = re.compile(r"Got unexpected extra arguments? \((?P<words>.*)\)", re.DOTALL)
 
@@ -98,6 +99,7 @@ def _usage_problem(error: click.UsageError) -> str:
         return f"{' '.join(error.format_message().split()).rstrip('.')}; {help_command}"
     # Without click's own suggestions, which know neither the commands of extras nor upper and lower case.
     problem = error.message if isinstance(error, click.NoSuchOption) else error.format_message()
+    problem = _NO_NUMBER.sub(lambda found: "is no whole number" if found[1] == "integer" else "is no number", problem)
     if error.ctx is None:
         return f"{problem.rstrip('.')}; {help_command}"
     command, suggestion = error.ctx.command, ""

@@ -14,6 +14,7 @@ from rdsiam.command.installation import Installation
 from rdsiam.command.output import Output, progress, visible
 from rdsiam.command.proxy_options import ProxyOptions
 from rdsiam.command.proxy_sources import LastingInstallation, source
+from rdsiam.core.arn import is_arn
 from rdsiam.proxy import logs, proxy_file
 from rdsiam.proxy.connection_strings import lines
 from rdsiam.proxy.contracts import Engine, EngineName, Listener, Upstream, UpstreamFailed
@@ -73,7 +74,11 @@ def _listeners(databases: Sequence[str], options: ProxyOptions) -> list[Listener
     named = []
     for text in databases:
         with_port = _WITH_PORT.fullmatch(text)
-        named.append((with_port["name"], int(with_port["port"])) if with_port else (text, None))
+        name = with_port["name"] if with_port else text
+        if ":" in name and not is_arn(name) and not set("/@") & set(name):  # those of a connection string
+            database = name.partition(":")[0]
+            raise Usage(f"{database}: what follows the colon is no port", "write DATABASE:PORT, with a whole number")
+        named.append((name, int(with_port["port"]) if with_port else None))
     taken = {port for _, port in named}
     following = options.port
     listeners = []
