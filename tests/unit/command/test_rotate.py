@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from rdsiam.command import rotate as command
-from rdsiam.command.errors import ExitCode
+from rdsiam.command.errors import ExitCode, NotFound
 from rdsiam.command.output import Output
 
 ORDERS = "arn:aws:rds:eu-central-1:123456789012:db:orders"
@@ -77,3 +77,10 @@ def test_the_status_of_a_refused_rotation_has_its_remedy_on_a_line_of_its_own(ca
     assert command._show_status([secret], Output("table", quiet=False)) == ExitCode.DIFFERENT
     lines = capsys.readouterr().err.splitlines()
     assert lines == [f"orders/etl-AbCdEf is refused: {problem}", "  → wait for the next reconcile"]
+
+
+@pytest.mark.parametrize(("user", "remedy"), [("elt", "did you mean etl?"), ("other", "for the reason: rdsiam rotate")])
+def test_a_user_without_a_rotated_secret_is_answered_with_the_user_that_was_meant(user, remedy):
+    with pytest.raises(NotFound) as error:
+        command._secrets(Function(listed(OWN)), ORDERS, "orders", user)  # type: ignore[arg-type]
+    assert error.value.remedy.startswith(remedy)

@@ -14,6 +14,7 @@ from rdsiam.command.errors import ExitCode, NotFound, Usage
 from rdsiam.command.installation import Installation
 from rdsiam.command.output import Output, progress, visible
 from rdsiam.command.secrets_function import SecretsFunction
+from rdsiam.core.similar import did_you_mean
 from rdsiam.rotation import commands
 
 #: State that is not in order → what to do.
@@ -231,10 +232,9 @@ def _secrets(function: SecretsFunction, arn: str, database: str, user: str) -> l
     listed = function.ask({"list": True, "databases": [arn]})["secrets"]
     secrets = [secret for secret in listed if user in {secret["user"], str(secret["user"]).removesuffix("_clone")}]
     if not secrets:
-        raise NotFound(
-            f"{user} on {database}: no secret is rotated by rdsiam",
-            f"for the reason: {commands.set_up(database, user, '--plan')}",
-        )
+        suggestion = did_you_mean(user, {str(secret["user"]) for secret in listed})
+        reason = f"for the reason: {commands.set_up(database, user, '--plan')}"
+        raise NotFound(f"{user} on {database}: no secret is rotated by rdsiam", suggestion or reason)
     return secrets
 
 
