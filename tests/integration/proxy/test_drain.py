@@ -1,6 +1,7 @@
 """A proxy that shuts down: clients between two statements are ended, those in a transaction may finish it."""
 
 import signal
+import time
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -69,3 +70,17 @@ def test_a_transaction_may_finish_and_idle_clients_are_ended(start_proxy, large_
         busy.query()
     for session in (fresh, idle, busy):
         session.close()
+
+
+def test_a_client_that_listens_for_notifications_is_idle(start_proxy, large_table):
+    large_table("postgres")
+    process = start_proxy("postgres:0", "-u", "app", "-d", "shop", "--drain-timeout", "60")
+    url = process.databases["postgres"].url
+    with psycopg.connect(url, autocommit=True) as listening, psycopg.connect(url, autocommit=True) as other:
+        listening.execute("LISTEN jobs")
+        other.execute("NOTIFY jobs, 'first'")
+        assert [notification.payload for notification in listening.notifies(timeout=20, stop_after=1)] == ["first"]
+        began = time.monotonic()
+        process.send(signal.SIGTERM)
+        assert process.wait() == 0
+        assert time.monotonic() - began < 20

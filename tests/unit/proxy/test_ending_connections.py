@@ -4,6 +4,7 @@ import asyncio
 import socket
 import struct
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
@@ -53,6 +54,25 @@ def test_a_drain_ends_what_is_left_at_its_limit(monkeypatch):
             assert (await reader.read()).startswith(b"error: shutting-down: ")
             for each in (busy.writer, writer):
                 each.close()
+
+    run(main)
+
+
+def test_a_client_that_reads_nothing_does_not_hold_up_the_end(monkeypatch):
+    monkeypatch.setattr(server_module, "_LAST_BYTES", 0.1)
+
+    async def main():
+        async with Site(Settings((Listener("orders", host=LOCAL, port=0),), drain_timeout=0)) as site:
+            client = await site.client()
+            transport: Any = client.writer.transport
+            transport.pause_reading()
+            client.writer.write(b"x" * 2**24)
+            (connection,) = site.server.listening[0].service.connections
+            while not connection.client.transport.get_write_buffer_size():
+                await asyncio.sleep(0.01)
+            async with asyncio.timeout(10):
+                assert await site.server.drain() is False
+            client.writer.transport.abort()
 
     run(main)
 

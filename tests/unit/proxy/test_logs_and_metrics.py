@@ -2,7 +2,9 @@
 
 import json
 import logging
+import os
 import re
+import sys
 
 import pytest
 
@@ -15,10 +17,19 @@ HOSTILE = 'a"b\\c\nd\x1b[2Je\u202e'
 
 @pytest.fixture
 def package():
-    logger = logging.getLogger("rdsiam.proxy")
-    before = logger.handlers, logger.level, logger.propagate
-    yield logger.getChild("test")
-    logger.handlers, logger.level, logger.propagate = before
+    loggers = [logging.getLogger(name) for name in ("rdsiam.proxy", "asyncio")]
+    before = [(logger.handlers, logger.level, logger.propagate) for logger in loggers]
+    yield loggers[0].getChild("test")
+    for logger, values in zip(loggers, before, strict=True):
+        logger.handlers, logger.level, logger.propagate = values
+
+
+@pytest.mark.usefixtures("package")
+def test_warnings_of_asyncio_have_the_form_of_all_lines(capsys):
+    logs.set_up(False)
+    logging.getLogger("asyncio").info("nothing")
+    logging.getLogger("asyncio").warning("socket.send() raised exception.")
+    assert json.loads(capsys.readouterr().err)["message"] == "socket.send() raised exception."
 
 
 @pytest.mark.parametrize("terminal", [False, True], ids=["JSON", "terminal"])
@@ -62,6 +73,25 @@ def test_listeners_are_a_list_for_programs_and_a_row_for_people(package, capsys)
         logs.set_up(terminal)
         package.info("listening", extra={"listeners": ["localhost:5432", "[::1]:1"]})
         assert shown in capsys.readouterr().err
+
+
+def test_lines_that_nobody_reads_are_left_out_and_counted(package, monkeypatch):
+    """A full pipe would stop every connection."""
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "w") as stream, os.fdopen(reading) as reader:
+        monkeypatch.setattr(sys, "stderr", stream)
+        logs.set_up(False)
+        for number in range(2000):
+            package.info("line %s", number)
+        os.set_blocking(reading, False)
+        early = reader.read().splitlines()
+        assert 100 < len(early) < 2000
+        package.info("again")
+        package.info("and again")
+        late = [json.loads(line) for line in reader.read().splitlines()]
+    assert [json.loads(line)["message"] for line in early] == [f"line {number}" for number in range(len(early))]
+    assert [line["message"] for line in late] == ["the log is incomplete", "again", "and again"]
+    assert late[0]["reason"] == f"{2000 - len(early):,} lines left out, as nobody read them"
 
 
 def test_an_unexpected_error_is_logged_by_its_kind_and_place(package, capsys):

@@ -1,6 +1,7 @@
 """Tokens that are signed with the caller's own credentials, and what ends access to them."""
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -12,12 +13,14 @@ from rdsiam.command import proxy_sources
 from rdsiam.command.aws import Aws
 from rdsiam.command.errors import CredentialsExpired, Denied, NotFound, TryAgain
 from rdsiam.command.proxy_sources import ApiTokens, LastingInstallation, OwnAccess, source
+from rdsiam.proxy import network
 from rdsiam.proxy.contracts import Listener, UpstreamFailed
 from rdsiam.proxy.network import Trust
 from rdsiam.proxy.upstream import DatabaseUpstream, Limits, Workers
 from rdsiam.signer import Credentials
 from rdsiam.tokens.parser import read_token
 from tests.unit.proxy.api_stub import ARN, HOST, Answer, problem, served
+from tests.unit.proxy.peers import free_port
 
 ORDERS = SimpleNamespace(
     arn=ARN, identifier="orders", endpoint=(HOST, 5432), region="eu-west-1", family="postgres", host=HOST
@@ -73,6 +76,22 @@ def test_tokens_are_signed_for_the_endpoint_without_a_call_for_each(chain):
     facts = read_token(tokens[0].text)
     assert (facts.host, facts.port, facts.user, facts.access_key) == (HOST, 5432, "app", "AKIDONE")
     assert chain.calls == 1
+
+
+def test_an_endpoint_that_has_moved_is_described_again_once_the_old_one_does_not_answer(chain, monkeypatch):
+    monkeypatch.setattr(network, "_resolve", lambda _, port: [("127.0.0.1", port)])
+    chain.database = SimpleNamespace(**{**vars(ORDERS), "endpoint": (HOST, free_port())})
+
+    async def ask(upstream):
+        await upstream.engine()
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            port = server.getsockname()[1]
+            chain.database = SimpleNamespace(**{**vars(ORDERS), "endpoint": (HOST, port)})
+            (await upstream.connect()).abort()
+            return port, read_token((await upstream.token("app")).text).port
+
+    port, signed = use(ask)
+    assert port == signed
 
 
 def test_renewed_credentials_sign_the_next_token(chain, monkeypatch):

@@ -187,6 +187,12 @@ def test_a_file_that_can_not_be_read_is_named(tmp_path, content):
         read(path)
 
 
+def test_a_byte_order_mark_of_windows_is_no_part_of_the_file(tmp_path):
+    path = tmp_path / "proxy.toml"
+    path.write_text(ONE, encoding="utf-8-sig")
+    assert read(path) == parse(ONE, path)
+
+
 LOOPBACK = (Listener("orders", port=0),)
 NETWORK = (Listener("orders", host="10.0.0.5", port=0),)
 

@@ -107,6 +107,19 @@ def test_the_time_limit_ends_what_is_left(caplog):
     assert "shutting down; a second signal ends open connections at once" in caplog.messages
 
 
+def test_an_error_that_nothing_caught_is_logged_without_its_text(caplog):
+    def fail() -> None:
+        raise ValueError("hunter2")
+
+    async def act(site: Site) -> None:
+        asyncio.get_running_loop().call_soon(fail)
+        send(signal.SIGTERM)
+
+    assert running(act) is End.COMPLETE
+    (record,) = [record for record in caplog.records if record.getMessage() == "unexpected error"]
+    assert (record.name, record.error) == ("rdsiam.proxy.running", "ValueError")
+
+
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
 def test_a_second_signal_ends_everything_at_once(second):
     async def act(site: Site) -> None:
@@ -411,7 +424,7 @@ def test_a_client_of_the_health_port_that_reads_nothing_is_ended(monkeypatch):
 
     async def main() -> None:
         (listening,) = sockets.bind(LOCAL, 0, None)
-        pages = await health.serve(listening, {"/large": large})
+        pages = health.serve(listening, {"/large": large})
         reader, writer = await asyncio.open_connection(*listening.getsockname(), limit=1000)
         writer.write(page("/large"))
         await asyncio.sleep(0.5)

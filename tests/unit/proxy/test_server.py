@@ -11,7 +11,7 @@ from rdsiam.errors import ListenFailed
 from rdsiam.proxy import server as server_module
 from rdsiam.proxy.contracts import Listener, UpstreamFailed
 from rdsiam.proxy.settings import Settings
-from tests.unit.proxy.peers import run
+from tests.unit.proxy.peers import certificate, run
 from tests.unit.proxy.stubs import LOCAL, Site, StubUpstream
 
 
@@ -192,6 +192,53 @@ def test_a_listener_that_changes_its_user_accepts_without_a_gap():
             writer.write(b"app\n")
             assert await reader.readline() == b"ok\n"
             writer.close()
+
+    run(main)
+
+
+@pytest.mark.skipif(not ipv6(), reason="no ::1")
+@pytest.mark.parametrize("hosts", [("localhost", "127.0.0.1"), ("127.0.0.1", "localhost"), ("localhost", "::1")])
+def test_a_listener_may_change_its_address_and_keep_its_port(hosts):
+    """Its own socket is no obstacle: a client in its queue is served by the new listener."""
+
+    async def main():
+        async with Site(Settings((Listener("orders", host=hosts[0], port=0),))) as site:
+            port = site.port
+            open_before = await site.client(port=port)
+            new = Listener("orders", host=hosts[1], port=port)
+            await site.server.change(site.with_settings(listeners=(new,)))
+            expected = {"127.0.0.1", "::1"} if hosts[1] == "localhost" else {hosts[1]}
+            for address in ("127.0.0.1", "::1"):
+                try:
+                    reader, writer = await asyncio.open_connection(address, port)
+                except ConnectionRefusedError:
+                    assert address not in expected
+                    continue
+                assert address in expected
+                writer.write(b"app\n")
+                assert await reader.readline() == b"ok\n"
+                writer.close()
+            assert await open_before.ask("here") == "here"
+            open_before.close()
+
+    run(main)
+
+
+def test_an_address_that_includes_the_present_one_needs_a_restart(tmp_path):
+    files = certificate(tmp_path)
+    secret = tmp_path / "secret"
+    secret.write_text("correct horse battery")
+    secret.chmod(0o600)
+
+    async def main():
+        async with Site() as site:
+            wide = Listener("orders", host="0.0.0.0", port=site.port)  # noqa: S104
+            given = {"password_file": secret, "certificate": files.certificate, "key": files.key}
+            with pytest.raises(ListenFailed, match=r"in use; this proxy listens there itself, .*: restart it"):
+                await site.server.change(site.with_settings(listeners=(wide,), **given))
+            client = await site.client()
+            assert client.answer == "ok"
+            client.close()
 
     run(main)
 

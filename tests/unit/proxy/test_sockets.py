@@ -31,16 +31,38 @@ def test_a_unix_socket_is_its_owners_and_goes_with_the_proxy(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("limits", "raised", "warned"),
-    [((256, 4096), 1400, False), ((4096, 4096), None, False), ((256, 1000), 1000, True), ((-1, -1), None, False)],
+    ("limits", "raised", "room"),
+    [
+        ((256, 4096), 1400, 500),
+        ((4096, 4096), None, 500),
+        ((256, 1000), 1000, 333),
+        ((1300, 1300), None, 450),
+        ((-1, -1), None, 500),
+        ((3, 3), None, 1),
+    ],
 )
-def test_the_limit_of_open_files_is_raised_as_far_as_needed(monkeypatch, caplog, limits, raised, warned):
+def test_the_limit_of_open_files_is_raised_as_far_as_needed(monkeypatch, caplog, limits, raised, room):
     changes = []
     monkeypatch.setattr(resource, "getrlimit", lambda _: limits)
     monkeypatch.setattr(resource, "setrlimit", lambda _, new: changes.append(new))
-    allow(500)
+    assert allow(500) == room
     assert changes == ([(raised, limits[1])] if raised else [])
-    assert ("too low for max_connections" in caplog.text) is warned
+    assert ("too low for max_connections" in caplog.text) is (room < 500)
+
+
+def test_connections_without_a_file_are_told_what_to_raise(monkeypatch):
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (6, 6))
+    monkeypatch.setattr(resource, "setrlimit", lambda *_: None)
+
+    async def main():
+        async with Site() as site:
+            clients = [await site.client() for _ in range(3)]
+            assert [client.answer for client in clients[:2]] == ["ok", "ok"]
+            assert clients[2].answer.endswith("its limit; close some, or raise the limit of open files (ulimit -n)")
+            for client in clients:
+                client.close()
+
+    run(main)
 
 
 def test_a_stale_unix_socket_is_replaced_and_one_in_use_is_not(tmp_path):

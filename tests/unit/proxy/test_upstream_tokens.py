@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,10 +15,12 @@ import pytest
 from rdsiam.command import proxy_sources
 from rdsiam.command.aws import Aws
 from rdsiam.command.proxy_sources import LastingInstallation, source
+from rdsiam.proxy import network
 from rdsiam.proxy.contracts import Listener, UpstreamFailed
 from rdsiam.proxy.network import Trust
 from rdsiam.proxy.upstream import DatabaseUpstream, Limits, Workers
 from tests.unit.proxy.api_stub import ARN, ENDPOINT, HOST, LISTED, TOKEN, Answer, ApiStub, gateway, problem, served
+from tests.unit.proxy.peers import free_port
 
 LIMITS = Limits(token=2)
 
@@ -289,6 +292,63 @@ def test_a_changed_endpoint_is_used_for_the_next_connection(api, proxy):
         return caught.value.code, (await upstream.token("app")).host
 
     assert proxy.use(ask) == ("endpoint-changed", moved)
+
+
+@pytest.fixture
+def port(monkeypatch) -> Iterator[int]:
+    """Provide the port of a database, whatever its name."""
+    monkeypatch.setattr(network, "_resolve", lambda _, port: [("127.0.0.1", port)])
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+def listed_at(port: int) -> Answer:
+    return Answer(body={"databases": [{**LISTED, "port": port}]})
+
+
+@pytest.mark.parametrize("user", [None, "app"])
+def test_an_endpoint_that_has_moved_is_found_although_the_old_one_does_not_answer(api, proxy, port, user):
+    """Its port was changed, and nothing but a token tells."""
+    old = free_port()
+    api.answers["/databases"] = [listed_at(old)]
+    api.answers["/tokens"] = [Answer(body={**TOKEN, "port": old}), Answer(body={**TOKEN, "port": port})]
+
+    async def ask(upstream):
+        if user is None:
+            await upstream.token("app")
+        peer = await upstream.connect()
+        peer.abort()
+        return upstream.address_of(peer), (await upstream.token("app")).port
+
+    assert proxy.use(ask, user=user) == (("127.0.0.1", port), port)
+
+
+@pytest.mark.parametrize(
+    ("later", "code"),
+    [
+        (None, "port"),
+        (gateway(500, "Internal Server Error"), "port"),
+        (Answer(body={"databases": [{**LISTED, "engine": "mysql", "port": 1}]}), "port"),
+        (Answer(body={"databases": []}), "not-found"),
+    ],
+    ids=["the same", "no answer", "another engine", "gone"],
+)
+def test_an_endpoint_that_can_not_be_reached_is_looked_up_from_time_to_time(api, port, monkeypatch, later, code):
+    monkeypatch.setattr(proxy_sources, "_LIST_SECONDS", 0)
+    first = listed_at(free_port())
+    api.answers["/databases"] = [first, later or first]
+    codes = []
+
+    async def ask(upstream):
+        for _ in range(3):
+            with pytest.raises(UpstreamFailed) as caught:
+                await upstream.connect()
+            codes.append(caught.value.code)
+
+    Proxy(replace(LIMITS, token=0.5)).use(ask)
+    assert codes == [code, "port", "port"]
+    assert api.count("/databases") == 2 or (later is not None and later.status == 500)
+    assert api.count("/tokens") == 0
 
 
 def ended(proxy: Proxy, *users: str) -> dict[str, str]:

@@ -4,7 +4,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -100,9 +100,13 @@ class ApiTokens:
         self._reason = reason
         self.arn = ""
         self._endpoint: str | None = None
+        self._last_user = ""
 
     def target(self) -> Target:
-        """Look the database up in the API's list; a user of all clients has to get a token."""
+        """Look the database up in the API's list; a user of all clients has to get a token.
+
+        The list has the endpoint as it was when the database was last onboarded, a token has the present one.
+        """
         user = self._listener.user
         with _translate(self._installation.aws):
             try:
@@ -119,7 +123,10 @@ class ApiTokens:
             host, port = listed.address
         target = Target(name, host, port, _ENGINES[engine], frozenset(listed.database["users"]))
         if user is not None:
-            self.token(target, user)
+            return _moved(target, self.token(target, user))
+        if self._last_user:
+            with suppress(UpstreamFailed):  # others may still be allowed
+                return _moved(target, self.token(target, self._last_user))
         return target
 
     def ready(self, target: Target, user: str) -> None:
@@ -129,6 +136,7 @@ class ApiTokens:
         """Return a token from the API."""
         with _translate(self._installation.aws, self.arn, target.name):
             answer = login_token(self._installation, self.arn, self._options(user))
+        self._last_user = user
         return Token(answer.token, answer.host, answer.port, answer.user)
 
     def users(self) -> frozenset[str]:
@@ -237,6 +245,10 @@ class OwnTokens:
             signer = self._signer = (credentials, TokenSigner(credentials, self._region))
         with _translate(self._installation.aws):
             return Token(signer[1].token(target.host, target.port, user), target.host, target.port, user)
+
+
+def _moved(target: Target, token: Token) -> Target:
+    return replace(target, host=token.host, port=token.port)
 
 
 def _named(listener: Listener) -> tuple[str, str | None, str | None]:

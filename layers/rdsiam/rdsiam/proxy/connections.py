@@ -42,12 +42,14 @@ class Gate:
     """The limits of all listeners together.
 
     :ivar limit: connections at one time.
+    :ivar raised_by: what to raise for more.
     :ivar login_timeout: seconds for a login.
     :ivar draining: no login succeeds any longer.
     """
 
     limit: int
     login_timeout: float
+    raised_by: str = "max_connections"
     draining: bool = False
     open: int = 0
 
@@ -56,10 +58,8 @@ class Gate:
         if self.draining:
             return _SHUTTING_DOWN
         if self.open > self.limit:
-            message = (
-                f"rdsiam proxy has {counted(self.limit, 'connection')}, its limit; close some, or raise max_connections"
-            )
-            return UpstreamFailed(message, "too-many-connections")
+            problem = f"rdsiam proxy has {counted(self.limit, 'connection')}, its limit"
+            return UpstreamFailed(f"{problem}; close some, or raise {self.raised_by}", "too-many-connections")
         return None
 
 
@@ -286,7 +286,7 @@ class Service:
         self.connections.add(connection)
         try:
             client.forward_to(upstream, opened.inspect)
-            upstream.forward_to(client, ends_other=True)
+            upstream.forward_to(client, ends_other=True, aside=opened.aside)
             await client.closed()
             await upstream.closed()
         finally:

@@ -160,6 +160,8 @@ class Opened:
         forwarded last (`Peer.tail`): such a connection may be ended with `Engine.failed` while the proxy shuts down.
     :ivar answered: tells whether the server has given its last answer in whole, or nothing of it yet: then an error may
         be sent to the client. In the middle of an answer its bytes would become data: the rest of a row.
+    :ivar aside: tells of the server's bytes whether they are no answer, but what it sends between two statements; then
+        they don't count as forwarded last.
     """
 
     upstream: Peer
@@ -168,6 +170,7 @@ class Opened:
     closed: Callable[[], None] = lambda: None
     idle: Callable[[], bool] = lambda: False
     answered: Callable[[], bool] = lambda: False
+    aside: Callable[[bytes], bool] = lambda _: False
 
 
 class Engine(Protocol):

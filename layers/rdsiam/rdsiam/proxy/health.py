@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 
+from rdsiam.proxy.acceptor import Acceptor
+
 __all__ = ["Answer", "serve"]
 
 #: Bytes of a request at most, and seconds for it.
@@ -24,7 +26,7 @@ class Answer:
     content_type: str = "text/plain; charset=utf-8"
 
 
-async def serve(listening: socket.socket, pages: Mapping[str, Callable[[], Awaitable[Answer]]]) -> asyncio.Server:
+def serve(listening: socket.socket, pages: Mapping[str, Callable[[], Awaitable[Answer]]]) -> Acceptor:
     """Serve pages on a socket.
 
     :param pages: path → the function that makes its answer.
@@ -52,7 +54,7 @@ async def serve(listening: socket.socket, pages: Mapping[str, Callable[[], Await
             running.pop(task, None)
             writer.close()
 
-    return await asyncio.start_server(handle, sock=listening, limit=_LONGEST)
+    return Acceptor(listening, lambda: asyncio.StreamReaderProtocol(asyncio.StreamReader(limit=_LONGEST), handle))
 
 
 async def _answer(reader: asyncio.StreamReader, pages: Mapping[str, Callable[[], Awaitable[Answer]]]) -> bytes:

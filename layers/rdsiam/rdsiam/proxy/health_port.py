@@ -7,6 +7,7 @@ from http import HTTPStatus
 from typing import TypeAlias
 
 from rdsiam.proxy import health, metrics, sockets
+from rdsiam.proxy.acceptor import Acceptor
 from rdsiam.proxy.server import Server
 from rdsiam.proxy.settings import Settings
 
@@ -26,7 +27,7 @@ class HealthPort:
             "/metrics": _Metrics(server),
         }
         self._place: _Place = None
-        self._serving: list[asyncio.Server] = []
+        self._serving: list[Acceptor] = []
 
     async def change(self, settings: Settings, work: Callable[[], Awaitable[None]]) -> None:
         """Do some work, and then serve at the port of these settings; after an error all is as before.
@@ -51,20 +52,22 @@ class HealthPort:
             for each in new:
                 each.close()
             if gives_way:
-                await self._serve(_bind(former))
+                self._serve(_bind(former))
             raise
         self.close()
-        await self._serve(new)
+        self._serve(new)
         self._place = place
 
     def close(self) -> None:
         """Accept no more requests."""
-        for server in self._serving:
-            server.close()
+        for acceptor in self._serving:
+            acceptor.close()
         self._serving = []
 
-    async def _serve(self, listening: Sequence[socket.socket]) -> None:
-        self._serving = [await health.serve(each, self._pages) for each in listening]
+    def _serve(self, listening: Sequence[socket.socket]) -> None:
+        self._serving = [health.serve(each, self._pages) for each in listening]
+        for each in listening:
+            each.close()
 
 
 def _bind(place: _Place) -> Sequence[socket.socket]:

@@ -2,8 +2,12 @@
 
 import json
 import logging
+import select
 import sys
 from datetime import UTC, datetime
+from typing import TextIO
+
+from rdsiam.core.counts import counted
 
 __all__ = ["set_up"]
 
@@ -27,16 +31,50 @@ _FOR_PROGRAMS = {"endpoint", "sent", "received", "signal"}
 
 
 def set_up(terminal: bool) -> None:
-    """Write the log to stderr.
+    """Write the log to stderr, with warnings of asyncio.
 
     :param terminal: a person reads it.
     """
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Patient(sys.stderr)
     handler.setFormatter(_Lines() if terminal else _Json())
-    package = logging.getLogger("rdsiam.proxy")
-    package.handlers = [handler]
-    package.setLevel(logging.INFO)
-    package.propagate = False
+    for name, level in (("rdsiam.proxy", logging.INFO), ("asyncio", logging.WARNING)):
+        logger = logging.getLogger(name)
+        logger.handlers = [handler]
+        logger.setLevel(level)
+        logger.propagate = False
+
+
+class _Patient(logging.StreamHandler[TextIO]):
+    """Leaves lines out while nobody reads them, as a full pipe or a stopped terminal would stop all connections."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self._left_out = 0
+        self._poll = select.poll()
+        self._is_file = True
+        try:
+            self._poll.register(stream.fileno(), select.POLLOUT)
+        except (AttributeError, OSError, ValueError):
+            self._is_file = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line, if there is room for it."""
+        if not self._has_room():
+            self._left_out += 1
+            return
+        if self._left_out:
+            number, self._left_out = self._left_out, 0
+            reason = f"{counted(number, 'line')} left out, as nobody read them"
+            missing = logging.makeLogRecord({"name": __name__, "levelno": logging.WARNING, "levelname": "WARNING"})
+            missing.msg, missing.reason = "the log is incomplete", reason
+            super().emit(missing)
+            if not self._has_room():
+                self._left_out = 1
+                return
+        super().emit(record)
+
+    def _has_room(self) -> bool:
+        return not self._is_file or bool(self._poll.poll(0))
 
 
 class _Json(logging.Formatter):

@@ -43,7 +43,7 @@ class Peer(asyncio.BufferedProtocol):
 
     :param on_connection: is called with the peer as soon as a server has accepted it.
     :ivar forwarded: number of bytes of this peer that went to the other side.
-    :ivar tail: the last bytes that were forwarded; empty once the other side has sent more.
+    :ivar tail: the last bytes that were forwarded, but for those aside; empty once the other side has sent more.
     """
 
     def __init__(self, on_connection: Callable[["Peer"], None] | None = None) -> None:
@@ -59,6 +59,7 @@ class Peer(asyncio.BufferedProtocol):
         self._other: Peer | None = None
         self._ends_other = False
         self._inspect: Callable[[bytes], bytes] | None = None
+        self._aside: Callable[[bytes], bool] | None = None
         self._handshake = False
         self._linger: asyncio.TimerHandle | None = None
         self.forwarded = 0
@@ -177,14 +178,20 @@ class Peer(asyncio.BufferedProtocol):
     # After a login.
 
     def forward_to(
-        self, other: "Peer", inspect: Callable[[bytes], bytes] | None = None, ends_other: bool = False
+        self,
+        other: "Peer",
+        inspect: Callable[[bytes], bytes] | None = None,
+        ends_other: bool = False,
+        aside: Callable[[bytes], bool] | None = None,
     ) -> None:
         """Send what comes from this peer, from now on and not yet read, to the other one.
 
         :param inspect: gets the bytes of each read and returns those to forward; it may answer or close itself.
         :param ends_other: the other one is closed at the end of this one's bytes. Else it gets their end, and may
             still send.
+        :param aside: tells of the bytes of each read whether they leave `tail` as it is.
         """
+        self._aside = aside
         self._inspect = inspect
         self._ends_other = ends_other
         self._other = other
@@ -219,7 +226,9 @@ class Peer(asyncio.BufferedProtocol):
         if not data or transport is None or transport.is_closing():
             return
         self.forwarded += len(data)
-        self.tail, other.tail = data[-TAIL:], b""
+        if self._aside is None or not self._aside(data):
+            self.tail = data[-TAIL:]
+        other.tail = b""
         transport.write(data if other._tls is None else other._tls.encrypt(data))
 
     def _end_other(self) -> None:
@@ -327,7 +336,7 @@ class Peer(asyncio.BufferedProtocol):
         if not self._closed.done():
             self._closed.set_result(None)
         # Peers that know each other would keep the memory of TLS until garbage is collected, which seldom happens.
-        other, self._other, self._inspect = self._other, None, None
+        other, self._other, self._inspect, self._aside = self._other, None, None, None
         if other is not None:
             other.close()
 

@@ -115,7 +115,7 @@ def read(path: Path) -> Settings:
     :raises ProxySettingsInvalid: it can't be read, or breaks the rules.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise ProxySettingsInvalid(["not UTF-8"], str(path)) from None
     except OSError as error:

@@ -41,6 +41,7 @@ async def run(server: Server, load: Callable[[], Settings | None], started: Call
     """
     signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(_log_unexpected)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, signals.put_nowait, number)
     port = HealthPort(server)
@@ -64,6 +65,13 @@ async def run(server: Server, load: Callable[[], Settings | None], started: Call
         for task in background:
             await tasks.end(task)
         port.close()
+
+
+def _log_unexpected(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log an error that nothing has caught by its kind and place only: asyncio's text has bytes of clients."""
+    error = context.get("exception")
+    kind = type(error).__name__ if error is not None else ""
+    logger.error("unexpected error", extra={"error": kind}, exc_info=error)
 
 
 async def _serve(server: Server, port: HealthPort, started: Callable[[], None]) -> None:

@@ -1,6 +1,7 @@
 """The proxy: its listeners, a new configuration while it runs, and its end."""
 
 import asyncio
+import errno
 import logging
 import random
 import re
@@ -8,10 +9,12 @@ import socket
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeAlias
 
-from rdsiam.errors import ProxySettingsInvalid, RdsiamError
+from rdsiam.errors import ListenFailed, ProxySettingsInvalid, RdsiamError
 from rdsiam.proxy import sockets
+from rdsiam.proxy.acceptor import Acceptor
 from rdsiam.proxy.connections import Gate, Service
 from rdsiam.proxy.contracts import Engine, EngineName, Listener, Upstream, UpstreamFailed
 from rdsiam.proxy.metrics import Labels, Metrics, Samples
@@ -27,6 +30,8 @@ _PORTS: Mapping[EngineName, int] = {"postgres": 5432, "mysql": 3306}
 _SOCKET_NAME = re.compile(r"\.s\.PGSQL\.[1-9][0-9]{0,4}")
 #: Seconds between two looks for connections that have become idle while the proxy drains.
 _LOOK = 0.1
+#: Seconds for a client to take its last bytes when the drain is over.
+_LAST_BYTES = 4.0
 #: Seconds between two looks for databases that were missing at the start.
 _FIND = 30.0
 
@@ -57,7 +62,7 @@ class Listening:
     engine: EngineName
     users: frozenset[str]
     sockets: Sequence[socket.socket]
-    servers: Sequence[asyncio.Server]
+    acceptors: Sequence[Acceptor]
 
     @property
     def listener(self) -> Listener:
@@ -66,8 +71,8 @@ class Listening:
 
     def stop(self) -> None:
         """Accept no more connections; those that are open stay."""
-        for server in self.servers:
-            server.close()
+        for acceptor in self.acceptors:
+            acceptor.close()
 
 
 class Server:
@@ -131,7 +136,7 @@ class Server:
     async def _change(self, settings: Settings, may_miss: Callable[[Listener], bool]) -> None:
         check(settings)
         shield = protection(settings)
-        sockets.allow(settings.max_connections)
+        room = sockets.allow(settings.max_connections)
         async with self._changing:
             upstreams, missing = await self._look_up(settings, may_miss)
             if self.draining:
@@ -143,10 +148,12 @@ class Server:
                     "reason": str(missing[listener]),
                 }
                 logger.error("a database is missing; it is looked up again", extra=extra)
-            await self._replace([each for each in settings.listeners if each in upstreams], upstreams, shield)
+            self._replace([each for each in settings.listeners if each in upstreams], upstreams, shield)
             self.missing = missing
             self.settings = settings
-            self._gate.limit, self._gate.login_timeout = settings.max_connections, settings.login_timeout
+            self._gate.limit, self._gate.login_timeout = room, settings.login_timeout
+            limited = room < settings.max_connections
+            self._gate.raised_by = "the limit of open files (ulimit -n)" if limited else "max_connections"
 
     async def _look_up(self, settings: Settings, may_miss: Callable[[Listener], bool]) -> tuple[_Upstreams, _Missing]:
         """Return what is known about the databases of listeners, and why the others can't be known.
@@ -177,7 +184,7 @@ class Server:
             raise next(iter(missing.values()))
         return upstreams, missing
 
-    async def _replace(self, listeners: Sequence[Listener], upstreams: _Upstreams, shield: Protection) -> None:
+    def _replace(self, listeners: Sequence[Listener], upstreams: _Upstreams, shield: Protection) -> None:
         """Listen for these listeners, and no longer for others."""
         bound = self._bind(listeners, {listener: engine for listener, (_, engine, _) in upstreams.items()})
         listening = []
@@ -189,8 +196,8 @@ class Server:
             engine = before.service.engine if before is not None and same else self._factory.engine(name)
             actual = requested if requested.socket is not None else replace(requested, port=own[0].getsockname()[1])
             service = Service(actual, upstream, engine, shield, self._gate, self.metrics)
-            servers = [await _serve(each, service) for each in own]
-            listening.append(Listening(requested, service, name, users, own, servers))
+            acceptors = [Acceptor(each, partial(Peer, service.accept)) for each in own]
+            listening.append(Listening(requested, service, name, users, own, acceptors))
         for old in self.listening:
             old.stop()
             self._former.append(old.service)
@@ -209,14 +216,18 @@ class Server:
         former = list(self.listening)
         taken = {listener.port for listener in listeners if listener.port}
         bound: dict[Listener, tuple[Sequence[socket.socket], Listening | None]] = {}
+        for listener in listeners:
+            place = _place(listener)
+            before = next((old for old in former if place in (_place(old.requested), _place(old.listener))), None)
+            if before is not None:
+                former.remove(before)
+                bound[listener] = before.sockets, before
+        # A listener may get one address more, or less, at its port.
+        free = {each.getsockname()[:2]: each for old in former for each in old.sockets if old.listener.socket is None}
         new: list[socket.socket] = []
         try:
             for listener in listeners:
-                place = _place(listener)
-                before = next((old for old in former if place in (_place(old.requested), _place(old.listener))), None)
-                if before is not None:
-                    former.remove(before)
-                    bound[listener] = before.sockets, before
+                if listener in bound:
                     continue
                 port = listener.port
                 if port is None:
@@ -224,9 +235,15 @@ class Server:
                     while port in taken:
                         port += 1
                     taken.add(port)
-                own = sockets.bind(listener.host, port, listener.socket)
-                bound[listener] = own, None
-                new += own
+                try:
+                    own = sockets.bind(listener.host, port, listener.socket, free)
+                except ListenFailed as error:
+                    if error.number == errno.EADDRINUSE and port in (address[1] for address in free):
+                        remedy = "this proxy listens there itself, at another address: restart it for this change"
+                        raise ListenFailed(error.problem, remedy, error.number) from None
+                    raise
+                new += [each for each in own if each not in free.values()]
+                bound[listener] = own, next((old for old in former if not set(own).isdisjoint(old.sockets)), None)
         except BaseException:
             for each in new:
                 sockets.remove(each)
@@ -237,6 +254,7 @@ class Server:
         """Accept nothing more, and wait for open connections as long as the settings say; then end them.
 
         Logins end soon: they may wait for a token, and none succeeds any longer. Requests to cancel get a moment.
+        A client gets some seconds more for the bytes that were on their way.
 
         :return: whether all ended by themselves, or were idle.
         """
@@ -255,6 +273,9 @@ class Server:
         complete = waiting.done()
         for service in services:
             service.end_all()
+        await asyncio.wait([waiting], timeout=_LAST_BYTES)
+        if not waiting.done():  # a client reads its last answer slowly, or not at all
+            self.abort()
         await waiting
         return complete
 
@@ -323,9 +344,3 @@ def _place(listener: Listener) -> str:
     if listener.socket is None and not listener.port:
         return f"{address(listener)} {listener.database} {listener.endpoint} {listener.user}"
     return address(listener)
-
-
-async def _serve(listening: socket.socket, service: Service) -> asyncio.Server:
-    """Accept connections of a socket, which stays when the server is closed."""
-    # create_unix_server would remove the file of a unix socket as soon as this server is closed.
-    return await asyncio.get_running_loop().create_server(lambda: Peer(service.accept), sock=listening.dup())

@@ -10,10 +10,12 @@ import socket
 import stat
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
+from rdsiam.core.counts import counted
 from rdsiam.errors import ListenFailed
 
 __all__ = ["allow", "bind", "is_loopback", "keep_alive", "remove"]
@@ -43,25 +45,30 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def bind(host: str, port: int, path: Path | None) -> list[socket.socket]:
+def bind(
+    host: str, port: int, path: Path | None, former: Mapping[tuple[str, int], socket.socket] = MappingProxyType({})
+) -> list[socket.socket]:
     """Return listening sockets: of the unix socket if there is a path, else of the address.
 
     `localhost` is 127.0.0.1 and, if the machine has it, ::1, at one port.
 
     :param port: 0: any that is free.
+    :param former: sockets of this process by their addresses, which are used again.
     :raises ListenFailed: the address is in use, or not this machine's.
     """
     if path is not None:
         return [_unix(path)]
     if host != "localhost":
-        return [_tcp(host, port)]
-    first = _tcp("127.0.0.1", port)
+        return [former.get((host, port)) or _tcp(host, port)]
+    first = former.get(("127.0.0.1", port)) or _tcp("127.0.0.1", port)
+    port = first.getsockname()[1]
     try:
-        return [first, _tcp("::1", first.getsockname()[1])]
+        return [first, former.get(("::1", port)) or _tcp("::1", port)]
     except ListenFailed as error:
         if error.number in _NO_ADDRESS:
             return [first]
-        first.close()
+        if first not in former.values():
+            first.close()
         raise
 
 
@@ -76,18 +83,24 @@ def keep_alive(connection: socket.socket) -> None:
             connection.setsockopt(socket.IPPROTO_TCP, number, value)
 
 
-def allow(connections: int) -> None:
-    """Raise this process's limit of open files as far as it may, for a number of clients and their databases."""
+def allow(connections: int) -> int:
+    """Raise this process's limit of open files as far as it may, for a number of clients and their databases.
+
+    :return: connections that the limit has room for: all, or fewer.
+    """
     needed = 2 * connections + _FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
     if soft != resource.RLIM_INFINITY and soft < most:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-    if most < needed:
-        logger.warning(
-            "the system's limit of open files is too low for max_connections",
-            extra={"reason": f"ulimit -n is {hard}, needed are {needed}"},
-        )
+    if most >= needed:
+        return connections
+    room = max((most - min(_FILES, most // 3)) // 2, 1)
+    logger.warning(
+        "the system's limit of open files is too low for max_connections",
+        extra={"reason": f"ulimit -n is {hard}, needed are {needed}; there is room for {counted(room, 'connection')}"},
+    )
+    return room
 
 
 def remove(listening: socket.socket) -> None:

@@ -31,7 +31,7 @@ class TokenSource(Protocol):
     """Tokens for one database. Thread-safe; all methods but `ready` may block, and run in threads."""
 
     def target(self) -> Target:
-        """Look up the endpoint and the users that the caller may be.
+        """Look up the endpoint as it is now, and the users that the caller may be.
 
         :raises UpstreamFailed: the database is unknown, or not allowed, or there are no credentials.
         :raises UpstreamBusy: it may succeed the next time.

@@ -19,6 +19,8 @@ from rdsiam.proxy.token_sources import Access, Target, TokenSource, UpstreamBusy
 __all__ = ["DatabaseUpstream", "Limits", "Workers"]
 
 _T = TypeVar("_T")
+#: Seconds until an endpoint that can't be reached is looked up once more.
+_LOOK = 30.0
 #: Seconds before a throttled call is repeated: a random part of this, doubled for each try up to the longest.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 4.0
 
@@ -72,6 +74,7 @@ class DatabaseUpstream:
         self._names = network.Names(workers.names)
         self._rate = Rate(limits.per_second, limits.queue)
         self._target: Target | None = None
+        self._next_look = 0.0
 
     async def engine(self) -> EngineName:
         """Return the protocol that the database speaks."""
@@ -95,7 +98,10 @@ class DatabaseUpstream:
         return token
 
     async def connect(self, address: network.Address | None = None) -> Peer:
-        """Open a TCP connection to the endpoint, in its turn; to an address without a turn."""
+        """Open a TCP connection to the endpoint, in its turn; to an address without a turn.
+
+        An endpoint that can't be reached may have moved: its port was changed, or its database made anew.
+        """
         target = await self._known()
         if address is not None:
             return await network.connect([address], target.host, self._limits.connect)
@@ -105,8 +111,10 @@ class DatabaseUpstream:
             problem = f"{target.name}: more than {counted(self._limits.per_second, 'new connection')} per second"
             remedy = "try again, keep connections in a pool, or raise the proxy's limit of new connections"
             raise failed(problem, remedy, "too-many-new-connections") from None
-        addresses = await self._names.addresses(target.host, target.port, self._limits.name)
-        return await network.connect(addresses, target.host, self._limits.connect)
+        try:
+            return await self._reach(target)
+        except UpstreamFailed as failure:
+            return await self._reach(await self._moved(target, failure))
 
     def address_of(self, peer: Peer) -> network.Address:
         """Return the IP address and port that an upstream connection leads to."""
@@ -140,6 +148,32 @@ class DatabaseUpstream:
         except UpstreamFailed:
             pass  # no answer ends nothing; those that were decided are
         return reasons
+
+    async def _reach(self, target: Target) -> Peer:
+        addresses = await self._names.addresses(target.host, target.port, self._limits.name)
+        return await network.connect(addresses, target.host, self._limits.connect)
+
+    async def _moved(self, target: Target, failure: UpstreamFailed) -> Target:
+        """Return the endpoint that takes the place of one that can't be reached.
+
+        :raises UpstreamFailed: the failure, if it is still the same one or nobody knows; or the reason why there is
+            none any longer.
+        """
+        loop = asyncio.get_running_loop()
+        if self._target is target:
+            if loop.time() < self._next_look:
+                raise failure
+            self._next_look = loop.time() + _LOOK
+            try:
+                found = await self._repeated(self._source.target)
+            except UpstreamFailed as unknown:
+                if isinstance(unknown, UpstreamBusy) or unknown.code == "no-answer":
+                    raise failure from None
+                raise
+            if found.engine != target.engine or (found.host, found.port) == (target.host, target.port):
+                raise failure
+            self._target = found
+        return await self._known()
 
     async def _known(self) -> Target:
         if self._target is None:

@@ -241,6 +241,23 @@ def test_odd_responses_are_refused_in_the_protocol(tls, data, number, text):
     assert b"rdsiam_proxy_no_login" in server.seen[0]
 
 
+@pytest.mark.parametrize("data", [b"\xff\xff\xff\x01", packet(response(), 6)], ids=["too long", "out of order"])
+def test_an_error_is_the_next_packet_behind_the_client_s(tls, data):
+    """Else the client complains of the number, and doesn't show the error."""
+
+    async def main():
+        async with running(Server(tls, packets_server(greeting(), NO_SUCH_USER, tls=False))) as server:
+            session = await enter(server)
+            await session.wire.read()
+            session.wire.write_bytes(data)
+            header = await session.wire.peer.read(4)
+            with pytest.raises(ClientRefused):
+                await session.login
+            return header[3]
+
+    assert run(main) == data[3] + 1
+
+
 def test_tls_that_is_required_is_asked_for_before_a_password(tls):
     answer, _, server = refused(tls, packet(response(), 1), tls=tls[1], tls_required=True, secret=b"secret")
     assert answer.startswith(b"\xff\x57\x0c#HY000Connections using insecure transport are prohibited")

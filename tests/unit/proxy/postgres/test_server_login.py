@@ -183,6 +183,23 @@ def test_no_token_is_made_for_a_database_that_can_not_be_reached():
     assert run(main)["C"] == "08006"
 
 
+def test_a_client_that_half_closes_behind_its_statement_gets_the_answer():
+    async def main():
+        upstream = Upstream(Server())
+        client = attempt(upstream)
+        client.peer.write(startup(user="app") + message(b"Q", b"SELECT 1\0"))
+        client.peer.end()
+        opened = await client.opened()
+        client.proxy.forward_to(opened.upstream)
+        opened.upstream.forward_to(client.proxy)
+        await client.messages()
+        assert await upstream.peers[0].read(14) == message(b"Q", b"SELECT 1\0")
+        upstream.peers[0].write(READY)
+        assert await client.message() == (b"Z", b"I")
+
+    run(main)
+
+
 def test_a_client_that_leaves_during_the_login_ends_it():
     async def silent(peer):
         await peer.ended()
@@ -296,6 +313,44 @@ def test_a_connection_is_idle_between_statements_and_may_get_an_error_between_an
     assert idle == (True, False, False, True, False, False, False, False)
     between = (True, True, False, True, True, True, True, True)
     assert answered == ((False,) * 8 if replicates else between)
+
+
+NOTIFICATION = message(b"A", struct.pack("!I", 4711) + b"jobs\0" + b"x" * 300 + b"\0")
+SETTING = message(b"S", b"TimeZone\0UTC\0")
+
+
+@pytest.mark.parametrize(
+    ("before", "sent", "idle"),
+    [
+        (READY, NOTIFICATION, True),
+        (READY, NOTIFICATION + SETTING, True),
+        (READY, NOTIFICATION[:100], False),
+        (READY, NOTIFICATION + message(b"T", b"row"), False),
+        (READY, SETTING + READY, True),
+        (message(b"Z", b"T"), NOTIFICATION, False),
+        (message(b"D", b"row"), NOTIFICATION, False),
+    ],
+)
+def test_what_a_server_sends_by_itself_leaves_a_connection_as_idle_as_it_was(before, sent, idle):
+    async def main():
+        upstream = Upstream(Server())
+        client = attempt(upstream)
+        client.peer.write(startup(user="app"))
+        opened = await client.opened()
+        await client.messages()
+        client.proxy.forward_to(opened.upstream)
+        opened.upstream.forward_to(client.proxy, aside=opened.aside)
+        server = upstream.peers[0]
+        for sender, receiver, data in [
+            (client.peer, server, message(b"Q", b"LISTEN jobs\0")),
+            (server, client.peer, before),
+            (server, client.peer, sent),
+        ]:
+            sender.write(data)
+            assert await receiver.read(len(data)) == data
+        return opened.idle()
+
+    assert run(main) is idle
 
 
 def test_nothing_shows_a_token_or_a_key():

@@ -36,11 +36,11 @@ class Packets:
         """
         header = await self.peer.read(4)
         length = int.from_bytes(header[:3], "little")
-        if header[3] != self.sequence:
+        expected, self.sequence = self.sequence, (header[3] + 1) % 256  # of an error, too
+        if header[3] != expected:
             raise Malformed("a packet is out of order")
         if length > _LONGEST:
             raise Malformed("a packet is too long for a login")
-        self.sequence = (self.sequence + 1) % 256
         return await self.peer.read(length)
 
     def write(self, payload: bytes) -> None:

@@ -33,6 +33,8 @@ _SQLSTATES = {
 _CONNECTION_FAILURE = "08006"
 #: ReadyForQuery outside of a transaction: the last bytes of an answer.
 _READY = b"Z\0\0\0\x05I"
+#: Types of messages that a server sends without being asked.
+_ASIDE = b"ANS"
 
 
 class PostgresEngine:
@@ -101,11 +103,14 @@ class PostgresEngine:
             idle=lambda: login.client.silent or server.tail.endswith(_READY),
             # A client that replicates speaks while its server does, so nobody knows where a message ends.
             answered=lambda: not login.replicates and server.tail[-6:-1] in (b"", _READY[:-1]),
+            aside=lambda data: server.tail.endswith(_READY) and _is_aside(data),
         )
 
 
 async def _while_connected(peer: Peer, work: Coroutine[Any, Any, _T]) -> _T:
     """Return the result of work, which ends as soon as the client has gone.
+
+    A client that has sent a statement already may have closed this direction only, and wait for the answer.
 
     :raises PeerClosed: the client has gone.
     """
@@ -113,9 +118,9 @@ async def _while_connected(peer: Peer, work: Coroutine[Any, Any, _T]) -> _T:
     try:
         futures: set[asyncio.Future[Any]] = {task, gone}
         await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
+        if not task.done() and not peer.buffered:
             raise PeerClosed
-        return task.result()
+        return await task
     finally:
         await tasks.end(gone)
         await tasks.end(task)
@@ -133,6 +138,14 @@ async def _unless_failed(token: "asyncio.Future[Token]", work: Coroutine[Any, An
     finally:
         await tasks.end(task)
         await tasks.end(token)
+
+
+def _is_aside(data: bytes) -> bool:
+    """Tell whether bytes are whole messages that a server sends between two statements: NOTIFY, notices, settings."""
+    start, end = 0, len(data)
+    while start + 5 <= end and data[start] in _ASIDE:
+        start += 1 + int.from_bytes(data[start + 1 : start + 5], "big")
+    return start == end
 
 
 def _end_with(peer: Peer, response: bytes) -> None:
