@@ -1,7 +1,9 @@
 """Facts that an audit reads of one database, as plain data: no evaluation, no secret, no rows of users' tables."""
 
+from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from itertools import repeat
 from typing import Any, Literal
 
 from rdsiam.engines.schema_names import PATTERNS, SchemaNames
@@ -73,13 +75,11 @@ class AccountFacts:
         A frozen dataclass sets each field by a call. Here fields that are left out are read from the class, where a
         dataclass keeps its defaults. The objects keep the dicts themselves.
         """
-        make, set_fields = object.__new__, cls.__dict__["__dict__"].__set__
-        result = []
-        for fields in accounts:
-            account = make(cls)
-            set_fields(account, fields)
-            result.append(account)
-        return tuple(result)
+        dicts = list(accounts)
+        result = tuple(map(object.__new__, repeat(cls, len(dicts))))
+        # Both loops are the interpreter's own.
+        deque(map(cls.__dict__["__dict__"].__set__, result, dicts), maxlen=0)
+        return result
 
     @property
     def label(self) -> str:
