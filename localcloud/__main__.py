@@ -9,7 +9,6 @@ import logging
 import os
 import signal
 import sys
-import threading
 import time
 import warnings
 from collections.abc import Mapping
@@ -17,17 +16,19 @@ from pathlib import Path
 from typing import Any
 
 from localcloud import start_failures
+from localcloud.core.stop_requests import LIMIT, Stopped, StopRequests
 from localcloud.logs import STDERR, log_to_file, log_to_terminal
 from localcloud.settings import ENGINES, DatabaseRequest, Settings
 
 _PR_SET_PDEATHSIG = 1
-_DESCRIPTION = """\
+_DESCRIPTION = f"""\
 AWS on this machine, as far as rdsiam needs it, without an account and without Docker. localcloud deploys the SAM
 template, runs its functions, and gives each RDS instance a real database server that judges login tokens.
 
 When everything runs, localcloud prints one line of JSON: endpoint, credentials, API, functions, outputs, databases.
 stderr has what somebody has to know or do; the rest is in a log file, which the JSON names. SIGTERM or Ctrl-C stops
-localcloud and removes all that it created; a second one stops it at once."""
+localcloud and removes all that it created. A second one, a second later or more, stops it at once; so does the end itself
+if it takes longer than {LIMIT:.0f} s."""
 _EPILOG = """\
 example:
   python -m localcloud --database postgres:orders:shop > cloud.json &
@@ -35,8 +36,6 @@ example:
 
 logger = logging.getLogger("localcloud")
 
-#: Seconds after which a signal that did not wake the main thread is handled.
-_LONGEST_WAIT = 1.0
 _LARGEST_PORT = 65_535
 
 
@@ -48,15 +47,7 @@ def main() -> int:
     log_to_terminal(arguments.log_file, verbose=arguments.verbose)
     # A library asks for a directory that it never uses, and warns if the machine has none.
     warnings.filterwarnings("ignore", module="platformdirs")
-    stop = threading.Event()
-
-    def on_signal(_: int, __: object) -> None:
-        if stop.is_set():
-            os._exit(130)  # the reaper cleans up
-        stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, on_signal)
+    requests = StopRequests()
     settings = Settings(
         template=arguments.template,
         port=arguments.port,
@@ -74,14 +65,15 @@ def main() -> int:
             log_to_file(settings.log)
         from localcloud.cloud import Cloud  # imported here so that --help and wrong arguments are answered at once
 
-        with Cloud(settings) as cloud:
+        with Cloud(settings, requests.check) as cloud:
             started = True
-            if not stop.is_set():
+            if not requests.asked:
                 _announce(cloud.describe(), time.monotonic() - began)
-            # The main thread handles signals, and a signal that comes while it begins to wait doesn't wake it.
-            while not stop.wait(_LONGEST_WAIT):
-                pass
+            requests.wait()
             logger.info("stopping")
+    except Stopped as stopped:
+        logger.info("%s", stopped)
+        return 0
     except Exception as error:
         # Last resort: a sentence, and the traceback with --verbose.
         problem = "failed" if started else "did not start"

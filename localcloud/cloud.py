@@ -11,7 +11,7 @@ import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -59,10 +59,14 @@ _LIVE = "live"  # the alias that operators invoke
 
 
 class Cloud:
-    """All parts of one `python -m localcloud`. A context manager: leaving it stops all parts and removes all files."""
+    """All parts of one `python -m localcloud`. A context manager: leaving it stops all parts and removes all files.
 
-    def __init__(self, settings: Settings) -> None:
+    :param check: called between the steps of the start; what it raises ends the start.
+    """
+
+    def __init__(self, settings: Settings, check: Callable[[], None] = lambda: None) -> None:
         self._settings = settings
+        self._go_on = check
         self._cleanup = contextlib.ExitStack()
         self._runner_credential = Credential(
             access_key="ASIALOCALCLOUDRUNNER",
@@ -144,6 +148,7 @@ class Cloud:
             settings.region, ACCOUNT, self._environment_of, runner, self._logs, settings.environments
         )
         self._cleanup.callback(self._functions.stop)
+        self._go_on()
         set_environment()
         rotations = Rotations(self._invoke_rotation, self._may_rotate)
         apply_patches(patches(self._fleet, self._deliver, rotations))
@@ -152,10 +157,12 @@ class Cloud:
         for server in (self._front.server, self._api.server):
             server.start()
             self._cleanup.callback(server.stop)
+        self._go_on()
         self._deploy(template)
+        self._go_on()
         runner.wait_until_ready()
         self._databases = first_databases.make(
-            self._client, settings.databases, self._authority.path, self._fleet.failure_of
+            self._client, settings.databases, self._authority.path, self._fleet.failure_of, self._go_on
         )
         gc.freeze()  # moto's services stay, so that the collector need not look through them time and again
         logger.info("cloud is up: %s after %.1f s", self._front.server.url, time.monotonic() - began)

@@ -25,11 +25,13 @@ def make(
     requests: Iterable[DatabaseRequest],
     ca: Path,
     failure_of: Callable[[str], str] = _in_the_log,
+    check: Callable[[], None] = lambda: None,
 ) -> list[dict[str, Any]]:
     """Create databases and return them as `python -m localcloud` prints them; an Aurora database is a cluster.
 
     :param client: makes clients of AWS's services.
     :param failure_of: returns the reason why the database of an identifier failed.
+    :param check: called while a database is waited for; what it raises ends the waiting.
     :raises StartFailed: a database has not become available within 90 s.
     """
     databases = list(requests)
@@ -38,7 +40,7 @@ def make(
     rds, secrets = client("rds"), client("secretsmanager")
     for database in databases:
         (_create_cluster if _is_cluster(database) else _create_instance)(rds, database)
-    return [_as_printed(_wait_for(rds, database, failure_of), secrets, ca) for database in databases]
+    return [_as_printed(_wait_for(rds, database, failure_of, check), secrets, ca) for database in databases]
 
 
 def _is_cluster(database: DatabaseRequest) -> bool:
@@ -73,11 +75,14 @@ def _create_cluster(rds: Any, database: DatabaseRequest) -> None:
     )
 
 
-def _wait_for(rds: Any, database: DatabaseRequest, failure_of: Callable[[str], str]) -> dict[str, Any]:
+def _wait_for(
+    rds: Any, database: DatabaseRequest, failure_of: Callable[[str], str], check: Callable[[], None]
+) -> dict[str, Any]:
     """Return the description of a database as soon as the instance or the cluster's writer is available."""
     deadline = time.monotonic() + _LIMIT
     writer = f"{database.identifier}-1" if _is_cluster(database) else database.identifier
     while True:
+        check()
         instance: dict[str, Any] = rds.describe_db_instances(DBInstanceIdentifier=writer)["DBInstances"][0]
         if instance["DBInstanceStatus"] == "available":
             break

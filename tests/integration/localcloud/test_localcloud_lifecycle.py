@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -65,6 +66,47 @@ def test_nothing_is_left(tmp_path: Path, eventually: Eventually, how: signal.Sig
     if how == signal.SIGKILL:
         Names().close()  # the next start
     assert host not in hosts_path().read_text()
+
+
+def test_two_signals_at_once_leave_nothing_as_one_does(tmp_path: Path, eventually: Eventually) -> None:
+    """`kill %1` for `make local`: the shell signals the whole job, and `make` signals localcloud once more."""
+    cloud = client.start(*DATABASE, log=tmp_path / "log")
+    traces = _busy(cloud)
+    host = cloud.info["databases"][0]["host"]
+    cloud.process.terminate()
+    assert cloud.stop() == 0, (tmp_path / "log").read_text()
+    assert not Path(traces[0]).exists()
+    assert host not in hosts_path().read_text()
+    eventually(lambda: not _traces(*traces))
+
+
+def test_a_cloud_that_is_stopped_while_it_starts_leaves_nothing(tmp_path: Path, eventually: Eventually) -> None:
+    """It makes no database any more that it was asked for."""
+    command = [sys.executable, "-m", "localcloud", "--die-with-parent", "--log-file", "-", *DATABASE]
+    log = tmp_path / "log"
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            command,
+            cwd=Path(client.__file__).parents[1],
+            stdout=subprocess.PIPE,
+            stderr=file,
+            env=_environment(tmp_path),
+        )
+    eventually(lambda: list(tmp_path.glob("localcloud-*/logs")))
+    process.terminate()
+    out, _ = process.communicate(timeout=60)
+    assert (process.returncode, out) == (0, b""), log.read_text()
+    assert "stopped before all had started" in log.read_text()
+    assert list(tmp_path.glob("localcloud-*")) == []
+    assert "database is being created" not in log.read_text()
+
+
+def _environment(temporary: Path) -> dict[str, str]:
+    """Return the environment of a cloud with a folder of its own for temporary files."""
+    return {
+        **{name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
+        "TMPDIR": str(temporary),
+    }
 
 
 def test_nothing_is_left_when_the_parent_is_killed(tmp_path: Path, eventually: Eventually) -> None:
