@@ -27,8 +27,8 @@ template, runs its functions, and gives each RDS instance a real database server
 
 When everything runs, localcloud prints one line of JSON: endpoint, credentials, API, functions, outputs, databases.
 stderr has what somebody has to know or do; the rest is in a log file, which the JSON names. SIGTERM or Ctrl-C stops
-localcloud and removes all that it created. A second one, a second later or more, stops it at once; so does the end itself
-if it takes longer than {LIMIT:.0f} s."""
+localcloud and removes all that it created. A second one, a second later or more, stops it at once; so does an end that
+takes {LIMIT:.0f} s."""
 _EPILOG = """\
 example:
   python -m localcloud --database postgres:orders:shop > cloud.json &

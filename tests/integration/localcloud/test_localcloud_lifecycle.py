@@ -81,7 +81,7 @@ def test_two_signals_at_once_leave_nothing_as_one_does(tmp_path: Path, eventuall
 
 
 def test_a_cloud_that_is_stopped_while_it_starts_leaves_nothing(tmp_path: Path, eventually: Eventually) -> None:
-    """It makes no database any more that it was asked for."""
+    """It makes none of the databases that it was asked for."""
     command = [sys.executable, "-m", "localcloud", "--die-with-parent", "--log-file", "-", *DATABASE]
     log = tmp_path / "log"
     with log.open("wb") as file:
