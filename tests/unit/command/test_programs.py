@@ -139,18 +139,23 @@ def test_the_exit_code_of_a_child_is_the_programs(script, code):
         assert process.wait(30) == code
 
 
-@pytest.mark.parametrize("to_group", [True, False], ids=["of the terminal", "of another process"])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_signals_are_those_of_the_child(number, to_group):
+@pytest.mark.parametrize(
+    ("number", "send"),
+    [
+        (signal.SIGINT, os.killpg),  # a terminal sends it to the whole group
+        (signal.SIGTERM, os.killpg),
+        (signal.SIGTERM, os.kill),
+        (signal.SIGHUP, os.kill),
+    ],
+)
+def test_signals_are_those_of_the_child(number, send):
     """An interactive psql takes Ctrl-C for its statement, and lives on."""
-    if number == signal.SIGINT and not to_group:
-        pytest.skip("terminals send it to the whole group")
     script = "trap 'echo heard; exit 5' INT TERM HUP; echo ready; while :; do sleep 0.05; done"
     with run_program(script) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         time.sleep(0.2)  # the parent's own handlers
-        (os.killpg if to_group else os.kill)(process.pid, number)
+        send(process.pid, number)
         assert process.stdout.read() == "heard\n"
         assert process.wait(30) == 5
 
