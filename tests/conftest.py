@@ -17,6 +17,7 @@ from tests.examples import FACTORS
 from tests.ground import keep_data_in_memory
 from tests.integration.account import Account
 from tests.integration.issuer import Issuer
+from tests.sparing import spare_repetitions
 from tests.spreading import Durations, Spreading, Together, place_in_order
 from tests.terminal import SHELLS, missing
 from tests.waiting import growing_pauses
@@ -36,6 +37,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Choose how much hypothesis tries and where data are; measure the files if this process hears of all tests."""
     keep_data_in_memory()
+    spare_repetitions()
     quick = "not exhaustive" in config.getoption("markexpr")
     settings.load_profile(config.getoption("examples") or ("quick" if quick else "all"))
     if config.getoption("store_durations") and not hasattr(config, "workerinput"):

@@ -1,4 +1,4 @@
-"""The number of examples of hypothesis: a fifth in `make test`, all in `make test-all`, 20 times in `make stress`."""
+"""How much is tried: a fifth of all examples in `make test`, all in `make test-all`, 20 times that in `make stress`."""
 
 from hypothesis import HealthCheck, settings
 
@@ -10,6 +10,11 @@ for _name, _factor in FACTORS.items():
     settings.register_profile(
         _name, deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=round(100 * _factor)
     )
+
+
+def between_kills() -> int:
+    """Return how far the calls are apart at which a test kills a run: `make test` takes every third of them."""
+    return 3 if settings.get_current_profile_name() == "quick" else 1
 
 
 def at_most(number: int) -> int:

@@ -9,7 +9,11 @@ from localcloud.moto_patches.patch import Patch
 
 #: moto reads these variables itself: code is run from where it lies, not from a bucket; and moto's limit of snapshots
 #: counts automated ones, which RDS's does not.
-ENVIRONMENT = {"VALIDATE_LAMBDA_S3": "false", "MOTO_RDS_SNAPSHOT_LIMIT": "1000000"}
+ENVIRONMENT = {
+    "VALIDATE_LAMBDA_S3": "false",
+    "MOTO_RDS_SNAPSHOT_LIMIT": "1000000",
+    "MOTO_EC2_LOAD_DEFAULT_AMIS": "false",
+}
 
 
 def set_environment() -> None:

@@ -1,6 +1,5 @@
 """docs/threat-model.md names tests that exist, and every function of the template."""
 
-import ast
 import re
 from pathlib import Path
 
@@ -23,11 +22,7 @@ def existing_tests() -> set[str]:
     for folder in ("unit", "integration"):
         for path in (ROOT / "tests" / folder).rglob("test_*.py"):
             names.add(path.name)
-            names |= {
-                node.name
-                for node in ast.walk(ast.parse(path.read_text()))
-                if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
-            }
+            names.update(re.findall(r"^def (test_\w+)\(", path.read_text(), re.MULTILINE))
     return names
 
 

@@ -201,8 +201,16 @@ SHELLS = {
 }
 
 
-@pytest.mark.parametrize("shell", SHELLS)
-@pytest.mark.parametrize("kind", ["program", "function"])
+@pytest.mark.parametrize(
+    ("kind", "shell"),
+    [
+        ("program", "bash"),
+        ("function", "zsh"),
+        *((kind, "fish") for kind in ("program", "function")),
+        pytest.param("function", "bash", marks=pytest.mark.exhaustive),
+        pytest.param("program", "zsh", marks=pytest.mark.exhaustive),
+    ],
+)
 def test_shells_complete(environment, tmp_path, shell, kind):
     """As a program, and as a function of the shell, which no `env` finds."""
     start, offer = SHELLS[shell]
@@ -221,7 +229,7 @@ def test_shells_complete(environment, tmp_path, shell, kind):
     assert offered == ["orders", "analyst", "onboard"], done.stderr
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh"])
+@pytest.mark.parametrize("shell", ["bash", pytest.param("zsh", marks=pytest.mark.exhaustive)])
 def test_names_complete_in_the_shell_of_make_login(api, environment, shell):
     if shutil.which(shell) is None:
         pytest.skip(f"{shell} is not installed")

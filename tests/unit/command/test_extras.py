@@ -1,5 +1,6 @@
 """The command without the packages of the extras."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -32,34 +33,73 @@ def python(code: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def rdsiam(*words: str) -> subprocess.CompletedProcess[str]:
-    return python(f"sys.argv[1:] = {list(words)}; from rdsiam.command import main; main()")
-
-
-@pytest.mark.parametrize("words", [["validate", "access.yaml"], ["publish", "a.yaml", "--plan"], ["--help"], []])
-def test_a_command_of_an_extra_says_which_to_install(words):
-    done = rdsiam("access", *words)
-    expected = "rdsiam: pydantic is not installed; pip install 'rdsiam[access]' [extra-missing]\n"
-    assert (done.returncode, done.stdout, done.stderr) == (5, "", expected)
-
-
-def test_help_lists_every_command_without_the_extras():
-    done = rdsiam("--help")
-    assert done.returncode == 0, done.stderr
-    assert "access      Not installed: pip install 'rdsiam[access]'" in done.stdout
-    assert "psql" in done.stdout
-
-
 _OTHERS = (
     "audit completion config decisions doctor env exec ls migrate mysql onboard psql reconcile revoke rotate token"
 )
+_OF_AN_EXTRA = [["validate", "access.yaml"], ["publish", "a.yaml", "--plan"], ["--help"], []]
+#: Runs command lines one after the other, and prints exit code, output and errors of each.
+_RUN = """
+import contextlib, io, json
+from rdsiam.command.app import run
+answers = []
+for words in json.loads(sys.argv[1]):
+    sys.argv[1:] = words
+    code, streams = 0, (io.StringIO(), io.StringIO())
+    with contextlib.redirect_stdout(streams[0]), contextlib.redirect_stderr(streams[1]):
+        try:
+            run()
+        except SystemExit as end:
+            code = end.code or 0
+    answers.append((code, *(stream.getvalue() for stream in streams)))
+print(json.dumps(answers))
+"""
+
+
+class Rdsiam:
+    """The command in a process without the packages."""
+
+    def __init__(self) -> None:
+        self._lines = [["--help"], *([name, "--help"] for name in _OTHERS.split())]
+        self._lines += [["access", *words] for words in _OF_AN_EXTRA]
+        done = python(f"sys.argv[1:] = [{json.dumps(self._lines)!r}]\n{_RUN}")
+        assert done.returncode == 0, done.stderr
+        self._answers = json.loads(done.stdout)
+
+    def __call__(self, *words: str) -> tuple[int, str, str]:
+        """Return exit code, output and errors of a command line."""
+        code, out, err = self._answers[self._lines.index([*words])]
+        return code, out, err
+
+
+@pytest.fixture(scope="module")
+def rdsiam() -> Rdsiam:
+    return Rdsiam()
+
+
+@pytest.mark.parametrize("words", _OF_AN_EXTRA)
+def test_a_command_of_an_extra_says_which_to_install(rdsiam, words):
+    expected = "rdsiam: pydantic is not installed; pip install 'rdsiam[access]' [extra-missing]\n"
+    assert rdsiam("access", *words) == (5, "", expected)
+
+
+def test_help_lists_every_command_without_the_extras(rdsiam):
+    code, out, err = rdsiam("--help")
+    assert code == 0, err
+    assert "access      Not installed: pip install 'rdsiam[access]'" in out
+    assert "psql" in out
 
 
 @pytest.mark.parametrize("command", _OTHERS.split())
-def test_other_commands_need_the_base_only(command):
-    done = rdsiam(command, "--help")
+def test_other_commands_need_the_base_only(rdsiam, command):
+    code, out, err = rdsiam(command, "--help")
+    assert (code, err) == (0, "")
+    assert out.startswith(f"Usage: rdsiam {command} ")
+
+
+def test_a_process_of_the_command_needs_the_base_only():
+    done = python("sys.argv[1:] = ['psql', '--help']; from rdsiam.command import main; main()")
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith(f"Usage: rdsiam {command} ")
+    assert done.stdout.startswith("Usage: rdsiam psql ")
 
 
 _DIAGNOSE = """

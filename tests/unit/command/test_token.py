@@ -9,6 +9,7 @@ import boto3
 import pytest
 from click.testing import CliRunner
 
+from rdsiam import command
 from rdsiam.command import fast_token
 from rdsiam.command.app import app
 from rdsiam.signer import Credentials, TokenSigner
@@ -136,13 +137,16 @@ def test_the_fast_path_prints_the_token_and_loads_few_modules():
         (["--region", "not_a_region"], 2, "region"),
     ],
 )
-def test_mistakes_are_explained_and_give_no_token(changes, code, says):
+def test_mistakes_are_explained_and_give_no_token(home, monkeypatch, capsys, changes, code, says):
     options = dict(zip(ARGUMENTS[::2], ARGUMENTS[1::2], strict=True)) | dict([changes])
-    done = run(
-        "token", *(part for pair in options.items() for part in pair), AWS_ACCESS_KEY_ID="A", AWS_SECRET_ACCESS_KEY="s"
-    )
-    assert (done.returncode, done.stdout) == (code, ""), done.stderr
-    assert says in done.stderr
+    monkeypatch.setattr(sys, "argv", ["rdsiam", "token", *(part for pair in options.items() for part in pair)])
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "A")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s")
+    with pytest.raises(SystemExit) as end:
+        command._main()
+    shown = capsys.readouterr()
+    assert (end.value.code, shown.out) == (code, ""), shown.err
+    assert says in shown.err
 
 
 def test_without_credentials_it_is_denied():

@@ -17,6 +17,7 @@ from rdsiam.policies.iam_policies import ConnectPolicies
 from rdsiam.policies.placement import place
 from rdsiam.policies.role_policies import PATH, Stack
 from rdsiam.policies.run import logins_of
+from tests.examples import between_kills
 from tests.unit.databases import ORDERS
 
 ACCOUNT = "123456789012"
@@ -166,7 +167,7 @@ class Dying:
 def killed_at_every_call(iam, begin, change, check):
     """Run `change` from the state that `begin` makes, killed before and after each call, and check its repetition."""
     for after in (False, True):
-        for calls in range(40):
+        for calls in range(0, 40, between_kills()):
             begin()
             dying = Dying(iam, calls, after)
             try:
