@@ -1,4 +1,4 @@
-"""How much is tried: a fifth of all examples in `make test`, all in `make test-all`, 20 times that in `make stress`."""
+"""Numbers of examples: a fifth of all in `make test`, all in `make test-all`, 20 times that in `make stress`."""
 
 from hypothesis import HealthCheck, settings
 

@@ -12,6 +12,9 @@ from rdsiam.errors import ConnectionFailed
 from tests.integration.place import DENIED, Place
 from tests.kinds import MYSQL_FAMILY, POSTGRES
 
+# The statements are the same for all versions and administrators.
+pytestmark = pytest.mark.exhaustive_on("vanilla", "postgres14")
+
 HOSTILE = [
     "plain",
     'do"uble',

@@ -35,7 +35,7 @@ def skip_without(shell: str) -> None:
         pytest.skip(reason)
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh"])
+@pytest.mark.parametrize("shell", ["bash", pytest.param("zsh", marks=pytest.mark.exhaustive)])
 def test_three_commands_lead_to_a_login_without_a_password(shell, project, tmp_path):
     skip_without(shell)
     with Terminal(shell, newcomer(tmp_path), project) as terminal:
@@ -46,7 +46,8 @@ def test_three_commands_lead_to_a_login_without_a_password(shell, project, tmp_p
     assert "Password" not in shown
 
 
-@pytest.mark.parametrize("shell", [pytest.param("bash", marks=pytest.mark.exhaustive), "zsh"])
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
 def test_the_page_for_trying_it_runs_as_printed_and_cleans_up(shell, project, tmp_path, eventually):
     skip_without(shell)
     before = set(project.iterdir())

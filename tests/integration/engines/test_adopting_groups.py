@@ -161,6 +161,7 @@ def test_another_prefix_moves_users_to_other_groups(place, world):
         ("CREATE ROLE postgres_readonly; GRANT postgres_readonly TO shop_readonly", "of another database or of a"),
     ],
 )
+@pytest.mark.exhaustive_on("vanilla")
 def test_a_group_with_more_rights_than_privileges_is_not_taken_over(place, world, excess, reason):
     with place.as_rdsadmin() as admin:
         admin.run(excess)

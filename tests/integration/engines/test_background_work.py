@@ -12,6 +12,9 @@ from rdsiam.engines.protocols import DesiredState, Sessions
 from tests.integration.place import Place, user
 from tests.kinds import POSTGRES
 
+# An administrator's rights decide nothing here.
+pytestmark = pytest.mark.exhaustive_on("vanilla")
+
 #: pg_cron's own table with its policy, by which a role sees its own jobs only. RDS's administrator owns it.
 CRON = (
     "CREATE SCHEMA cron",

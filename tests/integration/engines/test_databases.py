@@ -16,6 +16,9 @@ from tests.integration.engines.world import World
 from tests.integration.place import Place, user
 from tests.kinds import POSTGRES
 
+# An administrator's rights decide nothing here.
+pytestmark = pytest.mark.exhaustive_on("vanilla")
+
 EVERY = user("reader", ("*", "readonly"))
 ODD = ('quo"te', "100% {}", "Ünï cödé", "select", "z" * 63)
 

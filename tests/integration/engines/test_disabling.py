@@ -14,6 +14,9 @@ from rdsiam.errors import ConnectionFailed, Refused
 from tests.integration.place import Client, Place, user
 from tests.kinds import MYSQL_FAMILY, POSTGRES
 
+# test_rights.py and test_rights_by_hand.py show what such an administrator may do.
+pytestmark = pytest.mark.exhaustive_on("vanilla")
+
 NUMBERS = itertools.count()
 ENDED = (psycopg.OperationalError, pymysql.MySQLError)
 

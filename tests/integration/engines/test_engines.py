@@ -13,7 +13,7 @@ from rdsiam.tokens import trust
 from tests.integration.place import DENIED, MASTER, Place, user
 from tests.kinds import MYSQL_FAMILY, MYSQL_NO_PARTIAL, POSTGRES
 
-pytestmark = pytest.mark.exhaustive_on("partial")
+pytestmark = pytest.mark.exhaustive_on("partial", "vanilla")
 
 
 @pytest.fixture(scope="module", params=[*POSTGRES, *MYSQL_FAMILY, MYSQL_NO_PARTIAL])
@@ -152,7 +152,7 @@ def test_a_namesake_made_by_somebody_else_is_refused_and_can_be_adopted(place, o
     assert place.converge(desired)[0] == []
 
 
-@pytest.mark.exhaustive_on
+@pytest.mark.exhaustive_on("vanilla")
 @pytest.mark.parametrize("name", ['quo"te', "back`tick", "under_score", "per%cent", "ünïcode", "Mixed Case", "sem;i--"])
 def test_names_of_databases_are_quoted(place, onboarded, name):
     quoted = f'"{name.replace(chr(34), chr(34) * 2)}"'

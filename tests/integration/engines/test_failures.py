@@ -15,6 +15,7 @@ import pytest
 
 from rdsiam.core.changes import Unreached
 from rdsiam.engines.mysql import connection, engine
+from rdsiam.engines.postgres import connection as postgres_connection
 from rdsiam.engines.postgres import database_privileges, execution, failures
 from rdsiam.engines.protocols import Sessions
 from rdsiam.engines.statements import StatementFailed
@@ -32,6 +33,7 @@ LOGGING = "BEGIN INSERT INTO {} (who, what) VALUES (current_user, tg_tag); END"
 def short_waits(monkeypatch) -> None:
     """Let rdsiam wait for locks for a moment."""
     monkeypatch.setattr(execution, "_BRIEF_WAIT", "SET LOCAL lock_timeout = '200ms'")
+    monkeypatch.setitem(postgres_connection._POSTGRES_SETTINGS[0], "lock_timeout", "500ms")
     monkeypatch.setattr(engine, "_LONGEST_STATEMENT", 1)
     settings = connection._MYSQL_SETTINGS.replace("lock_wait_timeout = 10", "lock_wait_timeout = 1")
     assert settings != connection._MYSQL_SETTINGS
@@ -186,7 +188,7 @@ def test_a_deadlock_ends_no_transaction_of_an_owner(postgres, world):
     ids=["its password", "its validity", "its membership"],
 )
 def test_a_user_whose_row_somebody_holds_is_named_and_the_other_users_are_made(
-    postgres, world, another, held, declared, kind
+    postgres, world, another, held, declared, kind, short_waits
 ):
     if postgres.version < 16:
         held = held.removesuffix(" GRANTED BY rdsiam_manager")

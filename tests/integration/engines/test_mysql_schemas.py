@@ -18,7 +18,7 @@ from rdsiam.errors import Refused
 from tests.integration.place import DENIED, MASTER, Place, user
 
 NUMBERS = itertools.count()
-SERVERS = ["mariadb", "mysql", "mysql-no-partial"]
+SERVERS = ["mariadb", "mysql", pytest.param("mysql-no-partial", marks=pytest.mark.exhaustive)]
 LOWER = ["mariadb-lower", "mysql-lower"]
 
 

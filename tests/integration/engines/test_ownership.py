@@ -17,6 +17,9 @@ from tests.integration.engines.world import World
 from tests.integration.place import Place
 from tests.kinds import MYSQL_FAMILY, POSTGRES
 
+# test_rights.py and test_rights_by_hand.py show what such an administrator may do.
+pytestmark = pytest.mark.exhaustive_on("vanilla")
+
 NUMBERS = itertools.count()
 #: Where the statement stands that fails: beside the roles, or later in a database; the same on MySQL and MariaDB.
 PLACES = {"in the server": None, "in a database": "shop"}

@@ -23,6 +23,7 @@ from rdsiam.engines.logins import AUDITOR, MANAGER
 from rdsiam.engines.protocols import DesiredState
 from rdsiam.engines.statements import Statement
 from tests.integration.place import Client, Place
+from tests.kinds import OLDER_EXHAUSTIVE
 
 SCRIPTS = Path(__file__).parent / "real_schemas"
 #: The newest ones read older servers too.
@@ -74,7 +75,7 @@ class Lived:
 
 @pytest.fixture(
     scope="module",
-    params=["postgres14", "postgres", "postgres-vanilla", pytest.param("postgres16", marks=pytest.mark.exhaustive)],
+    params=["postgres", "postgres-vanilla", OLDER_EXHAUSTIVE, pytest.param("postgres16", marks=pytest.mark.exhaustive)],
 )
 def lived(request, make_place) -> Lived:
     """Return an onboarded server with all three databases."""
@@ -248,6 +249,7 @@ def reads_exactly(lived: Lived, database: str, name: str, limited: set[str] | No
     assert readable == expected, name
 
 
+@pytest.mark.exhaustive_on("vanilla")
 @pytest.mark.parametrize("database", DATABASES)
 def test_readers_write_nowhere(lived, database):
     tables = [quoted(schema, name) for schema, name, kind, _ in catalog(lived, database, RELATIONS) if kind in "rp"]
@@ -261,6 +263,7 @@ def test_readers_write_nowhere(lived, database):
                 assert fails(client, f"DELETE FROM {table}") == "42501", (name, table)
 
 
+@pytest.mark.exhaustive_on("vanilla")
 @pytest.mark.parametrize("database", DATABASES)
 def test_functions_are_called_by_a_list_and_none_that_runs_as_an_administrator(lived, database):
     routines = catalog(lived, database, ROUTINES)

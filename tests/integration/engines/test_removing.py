@@ -21,6 +21,9 @@ from tests.integration.account import until
 from tests.integration.place import Client, Place, user
 from tests.kinds import MYSQL_FAMILY, POSTGRES, SINCE_16
 
+# test_rights.py and test_rights_by_hand.py show what such an administrator may do.
+pytestmark = pytest.mark.exhaustive_on("vanilla")
+
 ENDED = (psycopg.OperationalError, pymysql.MySQLError)
 #: The slowest server takes less; waiting for a lock that a user holds would take longer.
 SOON = 15

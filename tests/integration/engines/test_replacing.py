@@ -12,6 +12,9 @@ from rdsiam.errors import Refused
 from tests.integration.place import DENIED, Place, user
 from tests.kinds import MYSQL, MYSQL_FAMILY, MYSQL_NO_PARTIAL, POSTGRES, VANILLA
 
+# test_rights.py and test_rights_by_hand.py show what such an administrator may do.
+pytestmark = pytest.mark.exhaustive_on("vanilla")
+
 NUMBERS = itertools.count()
 PASSWORD = "Password-1"
 

@@ -17,6 +17,9 @@ from tests.integration.engines.world import World
 from tests.integration.place import DENIED, Client, Place
 from tests.kinds import POSTGRES
 
+# test_real_schemas.py has such an administrator's schemas.
+pytestmark = pytest.mark.exhaustive_on("vanilla")
+
 #: Names as people and tools make them; the last has 63 bytes.
 ODD = ('We "quote"', "select", "100% {}", "ünïcode", "x" * 63)
 SCHEMAS = ("app", "crm", "private", *ODD)

@@ -14,6 +14,8 @@ from tests.integration.library.environments import OLDEST, Environment, build, i
 from tests.integration.vending import token_servers
 from tests.integration.vending.token_servers import KEYS
 
+pytestmark = pytest.mark.exhaustive
+
 APPLICATION = Path(__file__).with_name("application.py")
 EXTRAS = ("mysql", "postgres", "sqlalchemy")
 PACKAGES = ("aiomysql", "asyncmy", "asyncpg", "django", "mysql-connector-python", "psycopg2-binary")

@@ -24,7 +24,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build(tmp_path_factory.mktemp("dist"))
 
 
-@pytest.fixture(scope="module", params=[OLDEST, OURS])
+@pytest.fixture(scope="module", params=[OLDEST, pytest.param(OURS, marks=pytest.mark.exhaustive)])
 def base(request, wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
     return install(wheel, tmp_path_factory.mktemp("base") / "env", request.param, ())
 
@@ -172,6 +172,7 @@ def test_the_installed_library_is_typed_for_applications(base, tmp_path):
     assert errors == [(wrong, "Incompatible types in assignment")]
 
 
+@pytest.mark.exhaustive
 def test_pools_of_the_installed_library_have_the_types_of_their_libraries(full, tmp_path):
     application = (
         APPLICATION

@@ -210,6 +210,7 @@ def test_members_join_and_leave(databases, clusters, engine):
     assert len({socket_of(databases, databases.readers(cluster)) for _ in range(4)}) == 1
 
 
+@pytest.mark.exhaustive_on("mysql")
 @pytest.mark.parametrize("engine", ENGINE_NAMES)
 def test_y_a_reader_takes_over_from_the_writer(databases, clusters, events, engine):
     third = f"{engine}-third"
@@ -246,6 +247,7 @@ def test_y_a_reader_takes_over_from_the_writer(databases, clusters, events, engi
     databases.eventually(lambda: events.of(f"{engine}-1")[-2:] == ["0004", "0006"])
 
 
+@pytest.mark.exhaustive_on("mysql")
 @pytest.mark.parametrize("engine", ENGINE_NAMES)
 def test_z_a_reader_takes_over_if_the_writer_leaves(databases, clusters, engine):
     cluster = databases.cluster(engine)

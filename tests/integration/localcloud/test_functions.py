@@ -264,6 +264,7 @@ def test_the_api_lets_nobody_else_in(cloud: RunningCloud, path: str, service: st
     assert _post(cloud, path, b"{}", service)[0] == status
 
 
+@pytest.mark.exhaustive  # a cloud of its own
 def test_a_route_without_an_authorizer_is_not_served(tmp_path: Path) -> None:
     (tmp_path / "template.yaml").write_text(TEMPLATE.replace(", DefaultAuthorizer: AWS_IAM", ""))
     with pytest.raises(client.CloudFailed, match="authorizer"):

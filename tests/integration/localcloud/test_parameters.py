@@ -45,6 +45,7 @@ def test_tls_is_enforced_as_the_parameter_group_says(databases, engine):
 
 
 @needs_mysql
+@pytest.mark.exhaustive  # test_servers.py shows what the parameters do
 def test_mysql_has_partial_revokes_and_the_case_of_names_as_the_parameter_group_says(databases):
     name = "names-mysql"
     databases.rds.create_db_parameter_group(

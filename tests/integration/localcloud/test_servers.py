@@ -401,7 +401,9 @@ def test_a_restart_keeps_data_users_and_the_new_password(cloud, kind, connect):
     assert not running(server._directory)
 
 
-@pytest.mark.parametrize("kinds", ["PostgresServer, MariadbServer", pytest.param("MysqlServer", marks=needs_mysql)])
+@pytest.mark.parametrize(
+    "kinds", ["PostgresServer, MariadbServer", pytest.param("MysqlServer", marks=[needs_mysql, pytest.mark.exhaustive])]
+)
 def test_servers_and_data_go_with_the_process_that_started_them(kinds):
     program = f"""
 import sys, time

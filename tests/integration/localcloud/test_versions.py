@@ -215,6 +215,7 @@ def test_the_master_of_an_upgrade_to_the_rule_of_rds_logs_in_by_password(databas
     databases.drop("admin17")
 
 
+@pytest.mark.exhaustive
 def test_a_cluster_is_upgraded_with_its_readers(databases: Databases, events: Events) -> None:
     databases.make_cluster("aurora16", "aurora-postgresql", 2, EngineVersion="16.8")
     databases.available("aurora16-1", "aurora16-2")

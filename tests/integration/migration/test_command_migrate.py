@@ -74,7 +74,9 @@ def test_unclear_requests_start_nothing(app, arguments):
     assert app.kept() is None
 
 
-@pytest.mark.parametrize("user", ["nosuch", "other", "no such user"])
+@pytest.mark.parametrize(
+    "user", ["nosuch", *(pytest.param(user, marks=pytest.mark.exhaustive) for user in ("other", "no such user"))]
+)
 @pytest.mark.parametrize("plan", [True, False], ids=["planned", "done"])
 def test_an_undo_without_a_migration_changes_nothing_and_says_so(app, user, plan):
     ended = app.account.rdsiam("migrate", "undo", "migrate-command", user, *(["--plan"] if plan else []))
@@ -88,7 +90,9 @@ def test_an_undo_without_a_migration_changes_nothing_and_says_so(app, user, plan
     ("words", "code"),
     [
         (["migrate", "start", "migrate-command", "nosuch"], "user-missing"),
-        (["revoke", "migrate-command", "nosuch", "--lift"], "user-not-managed"),
+        pytest.param(
+            ["revoke", "migrate-command", "nosuch", "--lift"], "user-not-managed", marks=pytest.mark.exhaustive
+        ),
         (["revoke", "migrate-command", "nosuch", "--reason", "x"], "user-not-managed"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -107,15 +111,20 @@ def test_a_user_that_the_request_is_not_about_is_refused(app, words, code, plan)
     "words",
     [
         ["migrate", "start", "nosuch-db", "app"],
-        ["migrate", "undo", "nosuch-db", "app"],
-        ["revoke", "nosuch-db", "app", "--lift"],
         ["revoke", "nosuch-db", "app", "--reason", "x"],
         ["onboard", "nosuch-db"],
-        ["rotate", "set-up", "nosuch-db", "app"],
         ["rotate", "now", "nosuch-db", "app"],
-        ["rotate", "unstick", "nosuch-db", "app"],
         ["rotate", "now", "migrate-command", "nosuch"],
-        ["rotate", "unstick", "migrate-command", "nosuch"],
+        *(
+            pytest.param(words, marks=pytest.mark.exhaustive)
+            for words in (
+                ["migrate", "undo", "nosuch-db", "app"],
+                ["revoke", "nosuch-db", "app", "--lift"],
+                ["rotate", "set-up", "nosuch-db", "app"],
+                ["rotate", "unstick", "nosuch-db", "app"],
+                ["rotate", "unstick", "migrate-command", "nosuch"],
+            )
+        ),
     ],
     ids=" ".join,
 )

@@ -76,7 +76,6 @@ def retired(account, arn) -> Iterator[tuple[App, dict[str, Any], str]]:
     app.leave()
 
 
-@pytest.mark.exhaustive_on
 def test_no_query_fails_during_a_migration_and_its_undo_restores_the_beginning(app):
     before = app.dump()
     app.declare()
@@ -193,7 +192,6 @@ def test_an_undo_of_every_earlier_state_restores_the_beginning(app, state):
     assert app.dump() == before
 
 
-@pytest.mark.exhaustive_on
 def test_in_place_the_password_ends_at_once(app):
     before = app.dump()
     app.account.declare(
@@ -291,7 +289,6 @@ def test_the_audit_shows_the_migration_and_has_no_finding_about_both_users(retir
     assert report["summary"]["migrations"]["retired"] >= 1
 
 
-@pytest.mark.exhaustive_on
 @pytest.mark.parametrize(
     "engine", ["mariadb", MYSQL_EXHAUSTIVE], indirect=True
 )  # on PostgreSQL a member has them at once

@@ -178,6 +178,7 @@ def test_a_reader_that_was_killed_is_named_until_it_is_back(cluster, sessions):
     cluster.assert_removed(sessions)
 
 
+@pytest.mark.exhaustive
 def test_a_member_that_joins_during_a_revocation_does_not_know_the_user(cluster, sessions):
     joining = f"{cluster.name}-joins"
     cluster.databases.rds.create_db_instance(

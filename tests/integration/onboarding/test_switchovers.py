@@ -110,7 +110,11 @@ def reported(account) -> Iterator[tuple[str, Callable[[], list[Any]]]]:
 
 @pytest.mark.parametrize(
     ("number", "kind"),
-    [("0327", "secret-not-found"), ("0403", "memory-critically-low"), ("0404", "memory-critically-low")],
+    [
+        ("0327", "secret-not-found"),
+        ("0403", "memory-critically-low"),
+        pytest.param("0404", "memory-critically-low", marks=pytest.mark.exhaustive),
+    ],
 )
 def test_what_only_rds_notices_is_published_and_in_the_next_report(account, reported, number, kind):
     arn, published = reported

@@ -270,7 +270,7 @@ POOLS = {
 @pytest.mark.parametrize(
     ("kind", "driver"),
     [
-        pytest.param(kind, driver, marks=[pytest.mark.exhaustive] if number else [])
+        pytest.param(kind, driver, marks=[pytest.mark.exhaustive] if number or kind == "mariadb" else [])
         for kind in ("postgres", "mariadb")
         for number, driver in enumerate(POOLS[family(kind)])
     ],

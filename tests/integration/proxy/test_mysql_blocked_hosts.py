@@ -25,7 +25,7 @@ from rdsiam.proxy.mysql.engine import MySQLEngine
 from tests.ground import folder_for_servers
 from tests.integration.place import MASTER, MASTER_PASSWORD, verify
 from tests.integration.proxy.bare_proxy import StubUpstream, running_proxy
-from tests.kinds import MYSQL_FAMILY
+from tests.kinds import MYSQL_FAMILY, needs_mysql
 
 LIMIT = 5
 
@@ -196,7 +196,21 @@ def test_the_server_counts_connections_that_break_off(server):
     assert max(max(numbers) for numbers in errors(server)) > 0
 
 
-@pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
+#: Ends that `make test` tries on both servers; the others on MariaDB.
+ON_BOTH = {"after the greeting", "COM_QUIT", "wrong secret", "unknown user", "a user that isn't GBK"}
+CASES = [
+    *(pytest.param("mariadb", attempt, id=f"mariadb-{name}") for name, attempt in ENDS.items()),
+    *(
+        pytest.param(
+            "mysql", attempt, id=f"mysql-{name}",
+            marks=[needs_mysql] if name in ON_BOTH else [needs_mysql, pytest.mark.exhaustive],
+        )
+        for name, attempt in ENDS.items()
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("server", "end"), CASES, indirect=["server"])
 def test_a_connection_that_ends_before_its_login_is_not_counted(server, end):
     upstream = Upstream("localhost", server._authority.path, [(own_address(), server.address.port)])
     with running_proxy(upstream, engine=MySQLEngine(), secret=b"secret") as proxy:

@@ -36,6 +36,7 @@ def without(account: Account, function: str, sid: str, action: str) -> Iterator[
         iam.put_role_policy(RoleName=role, PolicyName=policy, PolicyDocument=whole)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("function", "sid", "action"),
     [

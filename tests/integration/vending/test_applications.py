@@ -354,9 +354,12 @@ print(connection.Database.__name__, cursor.fetchone())
         ),
         pytest.param("mariadb", "", WHO, "MySQLdb ('app@", marks=has_mysqlclient),
         ("mariadb", BY_PYMYSQL, WHO, "pymysql ('app@"),
-        ("mariadb", BY_PYMYSQL, "call_command('dbshell', '--', '-Ne', 'SELECT user()')", "app@"),
+        pytest.param(
+            "mariadb", BY_PYMYSQL, "call_command('dbshell', '--', '-Ne', 'SELECT user()')", "app@",
+            marks=pytest.mark.exhaustive,
+        ),
     ],
-)
+)  # fmt: skip
 def test_a_project_of_django_is_logged_in(servers, clock, wait, kind, first, script, expected):
     databases = as_written(servers, wait, kind, "Django", 0 if kind == "postgres" else 1).DATABASES
     program = PROJECT.format(first=first, databases=databases, script=script)

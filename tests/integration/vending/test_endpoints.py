@@ -154,7 +154,7 @@ def test_a_member_is_named_by_its_identifier(run):
         assert (done.stdout, done.returncode) == ("t\n", 0), done.stderr
 
 
-@pytest.mark.parametrize("local", [[], ["--local"]], ids=["API", "local"])
+@pytest.mark.parametrize("local", [[], pytest.param(["--local"], marks=pytest.mark.exhaustive)], ids=["API", "local"])
 def test_an_unknown_endpoint_ends_the_command_with_those_that_exist(run, local):
     done = run("token", "endpoints", "-u", "app", "--endpoint", "nothing", *local)
     assert (done.stdout, done.returncode) == ("", 5)
@@ -224,7 +224,7 @@ def test_the_token_of_a_proxy_s_endpoint_names_it_and_the_proxy_s_resource_id(ac
     assert "it has writer, reader and front-reads" in answer.json()["detail"]
 
 
-@pytest.mark.parametrize("local", [[], ["--local"]], ids=["API", "local"])
+@pytest.mark.parametrize("local", [[], pytest.param(["--local"], marks=pytest.mark.exhaustive)], ids=["API", "local"])
 def test_the_host_name_of_an_endpoint_leads_to_just_that_endpoint(account, cluster, run, local):
     hosts = {name: vend(account, cluster, name)["host"] for name in REACHED}
     for name, host in hosts.items():
