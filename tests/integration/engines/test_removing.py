@@ -1,9 +1,11 @@
 """A user who resists is removed all the same: its sessions end, it is locked, and nobody waits for it; both engines."""
 
 import itertools
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from typing import Any
@@ -36,6 +38,11 @@ def place(make_place, request) -> Place:
 
 
 NUMBERS = itertools.count()
+#: Sessions of a user that has logged in.
+SESSIONS_OF = {
+    "postgres": "SELECT pid FROM pg_stat_activity WHERE usename = '{}'",
+    "mysql": "SELECT ID FROM information_schema.PROCESSLIST WHERE USER = '{}' AND COMMAND NOT IN ('Connect', 'Killed')",
+}
 
 
 @pytest.fixture
@@ -60,6 +67,15 @@ def ended(client: Client) -> bool:
     except ENDED:
         return True
     return False
+
+
+def change_user(client: Client, name: str) -> None:
+    """Make a session another user's by COM_CHANGE_USER, for which PyMySQL has no function."""
+    session = client._session
+    token = f"token-of-{name}".encode() + b"\0"
+    parts = (name.encode(), b"\0", bytes([len(token)]), token, b"shop\0", struct.pack("<H", 45))
+    session._execute_command(17, b"".join((*parts, b"mysql_clear_password\0", b"\0")))
+    session._read_packet()
 
 
 def kinds(changes: tuple[Change, ...]) -> list[str]:
@@ -211,6 +227,150 @@ def test_a_user_that_comes_back_as_often_as_it_can_is_locked(place, leaver):
             thread.join()
     assert removal.unreached == ()
     assert max(logins) < done
+
+
+class Login:
+    """A login of a user in a thread of its own, whose token the server checks until `go_on`."""
+
+    def __init__(self, place: Place, user: str) -> None:
+        self._place, self._user = place, user
+        self._begun, self._allowed = threading.Event(), threading.Event()
+        self._pool = ThreadPoolExecutor(1)
+        self._verify = place.server._verify
+
+    def __enter__(self) -> "Login":
+        self._place.server._verify = self._check
+        self._client = self._pool.submit(self._place.as_user, self._user)
+        assert self._begun.wait(10)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.go_on()
+        self._place.server._verify = self._verify
+        self._pool.shutdown()
+
+    def go_on(self) -> None:
+        """Let the server go on with the login."""
+        self._allowed.set()
+
+    def is_in(self) -> bool:
+        """Return whether the login has succeeded and the session works."""
+        try:
+            return not ended(self._client.result(20))
+        except (ConnectionFailed, *ENDED):
+            return False
+
+    def _check(self, user: str, token: str, encrypted: bool) -> None:
+        if user == self._user:
+            self._begun.set()
+            self._allowed.wait(20)
+        self._verify(user, token, encrypted)
+
+
+@pytest.mark.parametrize("place", MYSQL_FAMILY, indirect=True)
+def test_a_login_that_had_begun_when_the_user_was_locked_does_not_succeed_later(place, leaver):
+    """The server reads first whether the user is locked, and then checks the token, which takes RDS a while."""
+    with Login(place, leaver) as login:
+        removal = place.remove(leaver)
+        assert removal.unreached == ()
+        login.go_on()
+        assert not login.is_in()
+    assert place.remove(leaver).unreached == ()
+
+
+@pytest.mark.parametrize("place", MYSQL_FAMILY, indirect=True)
+def test_a_login_that_succeeds_while_the_user_is_removed_has_its_session_ended(place, leaver):
+    with Login(place, leaver) as login:
+        threading.Timer(0.6, login.go_on).start()
+        assert place.remove(leaver).unreached == ()
+        assert not login.is_in()
+
+
+@pytest.mark.parametrize("place", MYSQL_FAMILY, indirect=True)
+def test_a_session_that_changes_to_the_user_when_it_is_locked_ends(place, leaver):
+    """It is another user's until the token is checked."""
+    users = (user(leaver, ("shop", "owner")), user("changer", ("shop", "readonly")))
+    _, desired = place.converge(DesiredState(users, dict.fromkeys(place.known, "created")))
+    place.known |= set(desired.accounts)
+    client = place.as_user("changer")
+    begun, allowed = threading.Event(), threading.Event()
+    verify = place.server._verify
+
+    def check(name: str, token: str, encrypted: bool) -> None:
+        if name == leaver:
+            begun.set()
+            allowed.wait(20)
+        verify(name, token, encrypted)
+
+    place.server._verify = check
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            change = pool.submit(change_user, client, leaver)
+            assert begun.wait(10)
+            removal = place.remove(leaver)
+            allowed.set()
+            with suppress(*ENDED):
+                change.result(20)
+        finally:
+            allowed.set()
+            place.server._verify = verify
+    assert removal.unreached == ()
+    with suppress(*ENDED):
+        assert client.run("SELECT CURRENT_USER()") == [("changer@%",)]
+
+
+@pytest.mark.parametrize("place", POSTGRES, indirect=True)
+def test_a_login_that_waits_for_a_lock_on_the_database_is_ended(place, leaver):
+    """PostgreSQL has read by then that the user may log in, and tells nobody yet whose session it will be."""
+    place.converge(declaring(place, leaver))
+    with ThreadPoolExecutor(1) as pool, place.as_rdsadmin("postgres") as rdsadmin:
+        waiting = "SELECT 1 FROM pg_locks WHERE locktype = 'object' AND NOT granted"
+        until(lambda: not rdsadmin.run("SELECT 1 FROM pg_stat_activity WHERE datname = 'shop'"), 10)
+        rdsadmin.run("BEGIN")
+        rdsadmin.run("ALTER DATABASE shop RENAME TO closed")
+        try:
+            login = pool.submit(place.as_user, leaver)
+            until(lambda: rdsadmin.run(waiting), 10)
+            removal = place.remove(leaver)
+        finally:
+            rdsadmin.run("ROLLBACK")
+        assert removal.unreached == ()
+        with suppress(ConnectionFailed):
+            assert ended(login.result(20))
+
+
+def test_logins_that_begin_after_the_lock_are_no_sessions_however_many_there_are(place, leaver):
+    """A busy server takes its time to refuse them, so that some are always in progress."""
+    stop = threading.Event()
+    verify = place.server._verify
+
+    def slowly(name: str, token: str, encrypted: bool) -> None:
+        if name == leaver:
+            time.sleep(0.3)
+        verify(name, token, encrypted)
+
+    def try_again() -> None:
+        while not stop.is_set():
+            with suppress(ConnectionFailed, *ENDED):
+                place.as_user(leaver)
+
+    place.server._verify = slowly
+    threads = [threading.Thread(target=try_again) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    try:
+        time.sleep(1)
+        removal = place.remove(leaver)
+        with place.as_master() as master:
+            time.sleep(1)
+            sessions = master.run(SESSIONS_OF[place.database.family].format(leaver))
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+        place.server._verify = verify
+    assert removal.unreached == ()
+    assert sessions == []
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from rdsiam.core import log_keys
 from rdsiam.core.changes import Change, Unreached
 from rdsiam.engines.logins import AUDITOR, MANAGER
 from rdsiam.engines.protocols import NO_FAILURES
-from rdsiam.engines.statements import QueryFailed, Statement, StatementFailed
+from rdsiam.engines.statements import EndLogin, QueryFailed, Statement, StatementFailed
 from rdsiam.errors import ConnectionFailed, DatabaseNotFound, DatabaseNotReady, Refused, Unsupported
 from rdsiam.onboarding import removal as removal_module
 from rdsiam.onboarding.removal import DatabaseRemoval
@@ -52,6 +52,9 @@ class Servers:
     replays: bool = True
     failed: set[str] = field(default_factory=set)
     stopping_error: Exception | None = None
+    #: The logins in progress at each reading; those of the last one from then on.
+    logging_in: list[set[int]] = field(default_factory=lambda: [set()])
+    end_of_login: Exception | None = None
 
     # --- logins ---
 
@@ -88,7 +91,20 @@ class Servers:
         assert list(users) == ["app"]
         return [END] if self.busy.get(session.where) else []
 
+    def unfinished_logins(self, session: Any, users: Collection[str]) -> frozenset[int]:
+        assert session.where == "orders-copy" or self.locked.get("orders"), "what begins before the lock matters"
+        assert set(users) == {"app"}
+        return frozenset(self.logging_in.pop(0) if len(self.logging_in) > 1 else self.logging_in[0])
+
+    def end_login_statements(self, session: Any, user: str, connections: Collection[int]) -> list[EndLogin]:  # noqa: ARG002
+        return [EndLogin("end-sessions", user, f"KILL {each}", connection=each) for each in sorted(connections)]
+
     def execute(self, session: Any, statement: Statement) -> None:
+        if isinstance(statement, EndLogin):
+            self.done.append((session.where, session.login, statement.statement))
+            if self.end_of_login:
+                raise self.end_of_login
+            return
         if statement.kind == "disable-user" and self.failure:
             raise self.failure
         self.done.append((session.where, session.login, statement.kind))
@@ -140,6 +156,59 @@ def test_sessions_that_a_user_opens_again_end_again_and_are_named_if_they_do_not
     assert {change.kind for change in left.changes} == {"disable-user", "end-sessions"}
     assert [(each.what, each.retry) for each in left.unreached] == [(f"app on {ORDERS.arn}", True)]
     assert "as fast as they end" in left.unreached[0].reason
+
+
+@pytest.fixture
+def late(monkeypatch):
+    """Logins have no time to end by themselves."""
+    monkeypatch.setattr("rdsiam.onboarding.server_removal._LONGEST_LOGIN", -1.0)
+
+
+def test_a_login_that_began_before_the_lock_is_waited_for_and_its_session_ends():
+    servers = Servers(logging_in=[{7}, {7, 8}, {8}])
+    servers.execute = becomes_a_session(servers)  # type: ignore[method-assign]
+    assert remove(servers).unreached == ()
+    assert [kind for _, _, kind in servers.done] == ["end-sessions", "disable-user", "end-sessions", "end-sessions"]
+    assert not servers.busy["orders"]
+
+
+def becomes_a_session(servers: Servers) -> Any:
+    """Return `execute` of a server at which a login succeeds once, after the user's sessions have ended."""
+    execute, ends = servers.execute, iter([False, True])
+
+    def and_become(session: Any, statement: Statement) -> None:
+        execute(session, statement)
+        if statement.kind == "end-sessions" and next(ends, False):
+            servers.busy[session.where] = True
+
+    return and_become
+
+
+def test_a_login_that_began_before_the_lock_is_ended_if_it_takes_too_long(late):
+    servers = Servers(logging_in=[{7, 8}, {8, 9}, {8, 9}, {9}])
+    removal = remove(servers)
+    assert removal.unreached == ()
+    assert [kind for _, _, kind in servers.done] == ["end-sessions", "disable-user", "end-sessions", "KILL 8", "KILL 8"]
+    assert "KILL 8" in {change.statement for change in removal.changes}
+
+
+def test_a_login_that_began_after_the_lock_is_nobodys_session(late):
+    servers = Servers(logging_in=[set(), {1}, {2}])
+    assert remove(servers).unreached == ()
+    assert [kind for _, _, kind in servers.done] == ["end-sessions", "disable-user", "end-sessions"]
+
+
+def test_a_login_that_does_not_end_is_named(late):
+    (left,) = remove(Servers(logging_in=[{7}])).unreached
+    assert (left.what, left.retry) == (f"app on {ORDERS.arn}", True)
+    assert left.reason == "a login that began before the user was locked has not ended"
+
+
+def test_a_login_that_the_server_does_not_end_since_it_has_no_user_yet_is_refused_later(late):
+    denied = StatementFailed("the server", END, "42501", "permission denied to terminate process")
+    servers = Servers(logging_in=[{7}], end_of_login=denied)
+    assert remove(servers).unreached == ()
+    assert [kind for _, _, kind in servers.done].count("KILL 7") == 1
 
 
 def test_a_held_lock_is_named_after_sessions_have_ended():

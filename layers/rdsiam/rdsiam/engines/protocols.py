@@ -19,7 +19,7 @@ from rdsiam.core.changes import Authority, Refusal, Unreached
 from rdsiam.engines.connection import WORK, Limits
 from rdsiam.engines.facts import ServerFacts
 from rdsiam.engines.logins import Login
-from rdsiam.engines.statements import Denial, Statement
+from rdsiam.engines.statements import Denial, EndLogin, Statement
 from rdsiam.state.escalations import Examined
 from rdsiam.state.layout import Layout
 from rdsiam.state.record import Ownership
@@ -235,8 +235,25 @@ class Engine(Protocol[SessionT, SnapshotT]):
         :raises QueryFailed: the catalogs could not be read.
         """
 
+    def unfinished_logins(self, session: SessionT, users: Collection[str]) -> frozenset[int]:
+        """Return the connections, by their numbers, that are logging in and may become sessions of these users.
+
+        A server reads early in a login whether the user is locked. So a login that began before can still succeed, and
+        on some servers it shows no user until then.
+
+        :raises QueryFailed: the catalogs could not be read.
+        """
+
+    def end_login_statements(self, session: SessionT, user: str, connections: Collection[int]) -> Sequence[EndLogin]:
+        """Return the statements that end these connections, if they are still logging in.
+
+        :param user: the user that they may be of.
+        :raises QueryFailed: the catalogs could not be read.
+        """
+
     def execute(self, session: SessionT, statement: Statement) -> None:
-        """Run one statement of `lock_statements`, `stop_statements` or `end_session_statements`.
+        """Run one statement of `lock_statements`, `stop_statements`, `end_session_statements` or
+        `end_login_statements`.
 
         Waits at most two seconds for a lock that another session holds.
 

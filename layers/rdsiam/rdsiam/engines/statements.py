@@ -36,6 +36,16 @@ class Statement(Change):
 
 
 @dataclass(frozen=True)
+class EndLogin(Statement):
+    """A statement that ends a connection that is logging in.
+
+    :ivar connection: its number.
+    """
+
+    connection: int = 0
+
+
+@dataclass(frozen=True)
 class Denial:
     """A statement that the server denied.
 

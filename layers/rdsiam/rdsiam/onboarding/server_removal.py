@@ -1,5 +1,8 @@
 """Removal of logins from one server: sessions end, the login is locked, sessions end again, and once more if needed.
 
+A login that had begun when the user was locked may still succeed, as servers read early in a login whether the user is
+locked. So a user is out only after the logins of that moment have ended, by themselves or because rdsiam ends them.
+
 Nothing here waits for another run of rdsiam or, for more than two seconds, for a lock that a user holds. On a read
 replica sessions end too; its users are locked when it replays that from its source.
 """
@@ -8,7 +11,7 @@ import logging
 import time
 from collections.abc import Collection, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from threading import Event
 from typing import Any
 
@@ -21,16 +24,18 @@ from rdsiam.engines.authorities import connect_as
 from rdsiam.engines.connection import NO_LOCKS, NO_SLOT
 from rdsiam.engines.logins import MANAGER, Logins
 from rdsiam.engines.protocols import Engine, Sessions
-from rdsiam.engines.statements import QueryFailed, Statement, StatementFailed, end_sessions_first
+from rdsiam.engines.statements import EndLogin, QueryFailed, Statement, StatementFailed, end_sessions_first
 from rdsiam.engines.time_limits import cut_off
 from rdsiam.errors import ConnectionFailed, DatabaseNotReady, Refused
 
 logger = logging.getLogger(__name__)
 
 #: Seconds between two checks: servers end sessions in their own time, and a user may log in again.
-_PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
+_PAUSES = (0.05, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 1.6)
 #: On a replica, until it has replayed that a user is locked.
 _PAUSES_OF_REPLICAS = (*_PAUSES, 1.6, 1.6, 1.6)
+#: Seconds for a login that had begun when its user was locked; then it is ended, perhaps that of another user.
+_LONGEST_LOGIN = 1.0
 #: Seconds after which a session ends: a server that hangs must not take the time of the others.
 _LONGEST = 45
 #: PostgreSQL's code if a lock is held, though the sessions that may hold it have ended.
@@ -70,6 +75,41 @@ class Removal:
             changes_from_json(data["changes"]),
             tuple(Unreached.from_json(unreached) for unreached in data["unreached"]),
         )
+
+
+@dataclass
+class _EarlierLogins:
+    """The logins that had begun when their users were locked.
+
+    :ivar connections: user → the connections that were logging in, by their numbers.
+    :ivar noticed: user → the time at which they were noticed, by `time.monotonic`.
+    :ivar harmless: connections of which the server says that it has not read their user yet.
+    :ivar users: the users with such a login at the last check.
+    """
+
+    connections: dict[str, frozenset[int]] = field(default_factory=dict)
+    noticed: dict[str, float] = field(default_factory=dict)
+    harmless: set[int] = field(default_factory=set)
+    users: set[str] = field(default_factory=set)
+
+    def notice(self, users: Collection[str], connections: frozenset[int]) -> None:
+        """Take note of the logins in progress, when the users are locked."""
+        for user in users:
+            self.connections[user] = connections
+            self.noticed[user] = time.monotonic()
+
+    def left(self, user: str, connections: frozenset[int]) -> frozenset[int]:
+        """Return which of these connections may still become sessions of a user."""
+        return (self.connections[user] & connections) - self.harmless
+
+    def forget(self, users: Collection[str]) -> None:
+        """Forget the logins of users that somebody has unlocked again."""
+        for user in users & self.connections.keys():
+            del self.connections[user]
+
+    def is_late(self, user: str) -> bool:
+        """Tell whether these logins have had the time that they get."""
+        return time.monotonic() - self.noticed[user] > _LONGEST_LOGIN
 
 
 class Server:
@@ -138,27 +178,76 @@ class Server:
     ) -> list[Unreached]:
         pauses = iter(_PAUSES_OF_REPLICAS if locked else _PAUSES)
         failures: dict[str, Exception] = {}
+        earlier = _EarlierLogins()
         while True:
-            statements, remaining = self._check(sessions, users, apply, locked, failures)
+            # Read before the sessions, so that no login becomes a session in between.
+            logins = self._engine.unfinished_logins(sessions.read(None), users) if earlier.connections else frozenset()
+            statements, unlocked, remaining = self._check(sessions, users, apply, locked, failures)
             if not apply:
                 changes |= {each.statement: self._change(each) for each in statements}
-            if not apply or not remaining:
                 return []
-            failures = {}
-            for statement in end_sessions_first(statements):
-                try:
-                    self._engine.execute(sessions.get(statement.authority, None), statement)
-                except _FAILURES as error:
-                    failures.setdefault(statement.target, error)
-                else:
-                    if statement.statement not in changes:
-                        changes[statement.statement] = self._change(statement)
-                        named = (statement.kind, self._database.arn, statement.authority)
-                        logger.info("%s on %s as %s", *named, extra={"user": statement.target})
+            earlier.forget(unlocked)
+            statements += self._end_earlier_logins(sessions, set(users) - unlocked, logins, earlier, remaining)
+            if not remaining:
+                return []
+            failures = self._execute(sessions, statements, earlier, changes)
             pause = next(pauses, None)
             if pause is None:
-                return [self._unreached(user, failures.get(user)) for user in sorted(remaining)]
+                return [self._unreached(user, failures.get(user), user in earlier.users) for user in sorted(remaining)]
             time.sleep(pause)
+
+    def _execute(
+        self,
+        sessions: Sessions,
+        statements: Collection[Statement],
+        earlier: _EarlierLogins,
+        changes: dict[str, Change],
+    ) -> dict[str, Exception]:
+        """Run statements, and return the first error of each user."""
+        failures: dict[str, Exception] = {}
+        for statement in end_sessions_first(statements):
+            try:
+                self._engine.execute(sessions.get(statement.authority, None), statement)
+            except _FAILURES as error:
+                if isinstance(statement, EndLogin) and getattr(error, "server_code", None) == _DENIED:
+                    earlier.harmless.add(statement.connection)
+                else:
+                    failures.setdefault(statement.target, error)
+            else:
+                if statement.statement not in changes:
+                    changes[statement.statement] = self._change(statement)
+                    named = (statement.kind, self._database.arn, statement.authority)
+                    logger.info("%s on %s as %s", *named, extra={"user": statement.target})
+        return failures
+
+    def _end_earlier_logins(
+        self,
+        sessions: Sessions,
+        users: Collection[str],
+        logins: frozenset[int],
+        earlier: _EarlierLogins,
+        remaining: set[str],
+    ) -> list[Statement]:
+        """Return the statements that end logins which had begun when these users were locked, if they take too long.
+
+        :param users: users that can no longer begin to log in.
+        :param logins: the logins in progress, read after the last check found these users locked.
+        :param remaining: the users that are not removed yet, which this method adds to: those with such a login, and
+            those that were not known to be locked when `logins` was read.
+        """
+        session = sessions.read(None)
+        statements: list[Statement] = []
+        left = {user: found for user in sorted(earlier.connections) if (found := earlier.left(user, logins))}
+        earlier.users = set(left)
+        remaining |= earlier.users
+        for user, connections in left.items():
+            if earlier.is_late(user):
+                statements += self._engine.end_login_statements(session, user, connections)
+        unnoticed = set(users) - earlier.connections.keys()
+        if unnoticed:
+            earlier.notice(unnoticed, self._engine.unfinished_logins(session, unnoticed))
+            remaining |= unnoticed
+        return self._as_reader(sessions, statements)
 
     def _check(
         self,
@@ -167,8 +256,8 @@ class Server:
         apply: bool,
         locked: bool,
         failures: Mapping[str, Exception],
-    ) -> tuple[list[Statement], set[str]]:
-        """Return the statements that are still needed, and the users that are not removed yet."""
+    ) -> tuple[list[Statement], set[str], set[str]]:
+        """Return the statements that are still needed, the users that can log in, and those not removed yet."""
         session = sessions.read(None)
         if self._replica:
             statements = self._engine.end_session_statements(session, users)
@@ -178,13 +267,19 @@ class Server:
             locked_users = set(users) - ({each.target for each in statements} if apply else set())
             if locked_users:
                 statements += self._engine.stop_statements(session, locked_users)
-        if sessions.reader == "master":
-            statements = [replace(each, authority="master") for each in statements]
+        statements = self._as_reader(sessions, statements)
         remaining = {each.target for each in statements}
+        unlocked = {each.target for each in statements if each.kind == "disable-user"}
         if locked:
             waiting = self._engine.lock_statements(session, users)
-            remaining |= {each.target for each in waiting if each.kind == "disable-user"}
-        return statements, remaining
+            unlocked = {each.target for each in waiting if each.kind == "disable-user"}
+        return statements, unlocked, remaining | unlocked
+
+    def _as_reader(self, sessions: Sessions, statements: list[Statement]) -> list[Statement]:
+        """Return the statements as the master's if the manager can't log in."""
+        if sessions.reader != "master":
+            return statements
+        return [replace(each, authority="master") for each in statements]
 
     def _change(self, statement: Statement) -> Change:
         target = f"{statement.target} on {self._database.identifier}" if self._replica else statement.target
@@ -198,7 +293,7 @@ class Server:
             "check its health; if nothing else helps, reboot it, which ends all connections; rdsiam tries again",
         )
 
-    def _unreached(self, user: str | None, error: Exception | None) -> Unreached:
+    def _unreached(self, user: str | None, error: Exception | None, logs_in: bool = False) -> Unreached:
         what = self._database.arn if user is None else f"{user} on {self._database.arn}"
         if isinstance(error, Refused):
             return Unreached(what, error.problem, error.remedy or FOLLOW_REASON, retry=False)
@@ -231,6 +326,12 @@ class Server:
             return Unreached(what, str(error), "resolve what the server says; rdsiam tries again")
         if error is not None:
             return Unreached(what, str(error), "check that it is available and can be reached; rdsiam tries again")
+        if logs_in:
+            return Unreached(
+                what,
+                "a login that began before the user was locked has not ended",
+                "end the connections that are logging in, or reboot it; rdsiam tries again",
+            )
         if self._replica:
             return Unreached(
                 what,

@@ -11,14 +11,21 @@ from rdsiam.engines.mysql.catalog import LOGIN_USER, SESSIONS, is_mariadb, rows,
 from rdsiam.engines.mysql.connection import MysqlSession
 from rdsiam.engines.mysql.failures import failed
 from rdsiam.engines.mysql.grants import AccountName, account, identifier, literal
-from rdsiam.engines.statements import QueryFailed, Statement
+from rdsiam.engines.statements import EndLogin, QueryFailed, Statement
 
 _ACCOUNTS = "SELECT User, Host FROM mysql.user"
 #: MariaDB keeps the lock in its JSON, MySQL in a column.
 _LOCKED_MARIADB = "SELECT User, Host FROM mysql.global_priv WHERE JSON_EXTRACT(Priv, '$.account_locked') = TRUE"
 _LOCKED = "SELECT User, Host FROM mysql.user WHERE account_locked = 'Y'"
-#: A killed session is listed until its last transaction is rolled back; it runs no further statement.
-_BUSY = f"SELECT DISTINCT {LOGIN_USER} FROM {SESSIONS} WHERE p.COMMAND <> 'Killed'"  # noqa: S608 constants
+#: A killed session is listed until its last transaction is rolled back; it runs no further statement. A connection that
+#: is logging in is none yet.
+_BUSY = f"""SELECT DISTINCT {LOGIN_USER} FROM {SESSIONS}
+WHERE p.COMMAND NOT IN ('Killed', 'Connect', 'Change user')"""  # noqa: S608 constants
+#: Connections as `p` that are logging in, or become another user's. Each shows its new user before the server reads
+#: whether that is locked; but MySQL shows none for a new connection, until the login has succeeded.
+_UNFINISHED = """FROM information_schema.PROCESSLIST AS p
+WHERE p.COMMAND IN ('Connect', 'Change user') AND p.USER IN ({})"""
+_NO_USER_YET = "unauthenticated user"
 #: A replica runs no events: their status there is SLAVESIDE_DISABLED.
 _EVENTS = """SELECT DEFINER, EVENT_SCHEMA, EVENT_NAME, CHARACTER_SET_CLIENT, COLLATION_CONNECTION
 FROM information_schema.EVENTS WHERE STATUS = 'ENABLED'"""
@@ -129,7 +136,7 @@ def _end(activity: AccountActivity, user: str) -> Statement:
 
     The second column says whether it is certain that the session is the user's.
     """
-    kill = "'CALL mysql.rds_kill(', p.ID, ')'" if activity.rds_kill else "'KILL ', p.ID"
+    kill = _kill(activity.rds_kill)
     certain = "t.PROCESSLIST_USER IS NOT NULL OR p.COMMAND = 'Sleep'"
     # Users' names are case-sensitive, which the comparison is of bytes only.
     own = f"CAST({LOGIN_USER} AS BINARY) = {literal(user)}"
@@ -153,6 +160,38 @@ def end_session_statements(session: MysqlSession, users: Collection[str]) -> lis
     """Return the statements that end all sessions of these users."""
     activity = _read(session, events=False)
     return [_end(activity, user) for user in sorted(users) if user in activity.busy]
+
+
+def unfinished_logins(session: MysqlSession, users: Collection[str]) -> frozenset[int]:
+    """Return the connections that are logging in and may become sessions of these users."""
+    try:
+        return frozenset(int(row[0]) for row in rows(session, f"SELECT p.ID {_unfinished(session, users)}"))
+    except pymysql.MySQLError as error:
+        raise QueryFailed(*server_answer(error)) from None
+
+
+def end_login_statements(session: MysqlSession, user: str, connections: Collection[int]) -> list[EndLogin]:
+    """Return the statements whose row is a statement that ends a connection, if it is still logging in."""
+    try:
+        kill = _kill(bool(rows(session, _RDS_KILL)))
+    except pymysql.MySQLError as error:
+        raise QueryFailed(*server_answer(error)) from None
+    select = f"SELECT CONCAT({kill}), TRUE {_unfinished(session, [user])}"
+    return [
+        EndLogin("end-sessions", user, f"{select} AND p.ID = {connection:d}", False, connection=connection)
+        for connection in sorted(connections)
+    ]
+
+
+def _unfinished(session: MysqlSession, users: Collection[str]) -> str:
+    """Return the end of a query for the connections that may become sessions of these users."""
+    names = sorted(users) if is_mariadb(session) else [*sorted(users), _NO_USER_YET]
+    return _UNFINISHED.format(", ".join(map(literal, names)))
+
+
+def _kill(rds_kill: bool) -> str:
+    """Return the parts of a statement that ends the connection `p.ID`."""
+    return "'CALL mysql.rds_kill(', p.ID, ')'" if rds_kill else "'KILL ', p.ID"
 
 
 def _read(session: MysqlSession, events: bool) -> AccountActivity:

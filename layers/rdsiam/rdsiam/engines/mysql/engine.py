@@ -23,6 +23,7 @@ from rdsiam.engines.protocols import NO_FAILURES, DatabaseResult, DesiredState, 
 from rdsiam.engines.schema_names import LONGEST
 from rdsiam.engines.statements import (
     Denial,
+    EndLogin,
     Statement,
     StatementFailed,
     end_sessions_first,
@@ -125,6 +126,14 @@ class Mysql:
     def end_session_statements(self, session: MysqlSession, users: Collection[str]) -> list[Statement]:
         """Return the statements that end the sessions of these users."""
         return disabling.end_session_statements(session, users)
+
+    def unfinished_logins(self, session: MysqlSession, users: Collection[str]) -> frozenset[int]:
+        """Return the connections that are logging in and may become sessions of these users."""
+        return disabling.unfinished_logins(session, users)
+
+    def end_login_statements(self, session: MysqlSession, user: str, connections: Collection[int]) -> list[EndLogin]:
+        """Return the statements that end these connections, if they are still logging in."""
+        return disabling.end_login_statements(session, user, connections)
 
     def execute(self, session: MysqlSession, statement: Statement) -> None:
         """Run one statement that locks a user, stops its events or ends its sessions."""

@@ -12,7 +12,7 @@ from rdsiam.engines.postgres.connection import PostgresSession
 from rdsiam.engines.postgres.roles import change_role
 from rdsiam.engines.postgres.snapshot import Snapshot
 from rdsiam.engines.postgres.sql_text import compose, text
-from rdsiam.engines.statements import QueryFailed, Statement, StatementFailed
+from rdsiam.engines.statements import EndLogin, QueryFailed, Statement, StatementFailed
 
 #: Lets the manager end sessions of all users except superusers, also on a replica, where no membership can be granted.
 SIGNAL_ROLE = "pg_signal_backend"
@@ -38,6 +38,14 @@ _OR_BLOCKING = """ OR pid IN (
     JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid JOIN pg_catalog.pg_roles r ON r.oid = a.usesysid
     WHERE l.relation = 'pg_catalog.pg_authid'::pg_catalog.regclass AND l.mode = 'RowExclusiveLock'
     AND NOT r.rolsuper AND r.rolname <> {})"""
+#: Backends that have not told their user yet; each begins with a transaction. Up to PostgreSQL 17 they are not in
+#: pg_stat_activity until then.
+_UNFINISHED = """
+SELECT l.pid FROM pg_catalog.pg_locks l WHERE l.locktype = 'virtualxid' AND l.mode = 'ExclusiveLock' AND NOT EXISTS (
+    SELECT FROM pg_catalog.pg_stat_activity a
+    WHERE a.pid = l.pid AND (a.usesysid IS NOT NULL OR a.backend_type <> 'client backend'))"""
+#: The server denies that as long as the backend has no user: then it has not read yet whether the user is locked.
+_END_LOGIN = "SELECT pg_catalog.pg_terminate_backend(pid) FROM ({}) AS unfinished WHERE pid = {}"
 #: Codes of a statement that waited too long for a lock, and of a concurrent update by another session.
 _BLOCKED = frozenset({"55P03", "XX000"})
 
@@ -71,6 +79,34 @@ def end_session_statements(session: PostgresSession, users: Collection[str]) -> 
     ]
 
 
+def unfinished_logins(session: PostgresSession) -> frozenset[int]:
+    """Return the backends that have not told their user yet.
+
+    PostgreSQL reads whether a role may log in after it has checked the token or password, and tells the user a moment
+    later. In between it may wait for somebody's lock on the database.
+    """
+    try:
+        rows = session.execute(_UNFINISHED).fetchall()
+        session.commit()
+    except psycopg.Error as error:
+        raise QueryFailed(error.sqlstate, str(error)) from None
+    return frozenset(pid for (pid,) in rows)
+
+
+def end_login_statements(user: str, connections: Collection[int]) -> list[EndLogin]:
+    """Return the statements that end these backends, if they have not told their user yet."""
+    return [
+        EndLogin(
+            "end-sessions",
+            user,
+            text(sql.SQL(_END_LOGIN).format(sql.SQL(_UNFINISHED), sql.Literal(pid))),
+            False,
+            connection=pid,
+        )
+        for pid in sorted(connections)
+    ]
+
+
 def _logins(session: PostgresSession, users: Collection[str]) -> list[tuple[str, bool, bool, bool]]:
     """Return for each user: name, can log in, has sessions, the manager may lock it."""
     try:
@@ -84,12 +120,21 @@ def _logins(session: PostgresSession, users: Collection[str]) -> list[tuple[str,
 def execute(session: PostgresSession, statement: Statement) -> None:
     """Run one statement in a transaction of its own, waiting at most two seconds for a lock."""
     try:
-        effect.execute(session, f"{SHORT_WAIT}; {statement.statement}")
+        if isinstance(statement, EndLogin):
+            _end_login(session, statement)
+        else:
+            effect.execute(session, f"{SHORT_WAIT}; {statement.statement}")
         session.commit()
     except psycopg.Error as error:
         if not session.closed:
             session.rollback()
         raise StatementFailed("the server", statement, error.sqlstate or "", effect.answer(error)) from None
+
+
+def _end_login(session: PostgresSession, statement: EndLogin) -> None:
+    """End a login. A process that is no backend, as the one that replays on a replica, counts as denied."""
+    if (False,) in session.execute(sql.SQL(statement.statement)).fetchall():  # type: ignore[arg-type]
+        raise StatementFailed("the server", statement, "42501", "this process is no backend")
 
 
 def _statements(name: str, login: bool, busy: bool, authority: Authority, blocked: bool = False) -> list[Statement]:

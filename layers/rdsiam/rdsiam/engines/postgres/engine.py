@@ -26,7 +26,7 @@ from rdsiam.engines.postgres.inspection import ROLES
 from rdsiam.engines.postgres.lockout import IAM_ROLE, members
 from rdsiam.engines.postgres.snapshot import Snapshot
 from rdsiam.engines.protocols import NO_FAILURES, DatabaseResult, DesiredState, LoginAccount, Sessions
-from rdsiam.engines.statements import Denial, Statement
+from rdsiam.engines.statements import Denial, EndLogin, Statement
 from rdsiam.errors import ConnectionFailed, Refused
 from rdsiam.state.layout import Layout
 from rdsiam.state.record import Ownership
@@ -106,6 +106,19 @@ class Postgres:
     def end_session_statements(self, session: PostgresSession, users: Collection[str]) -> list[Statement]:
         """Return the statements that end the sessions of these users."""
         return disabling.end_session_statements(session, users)
+
+    def unfinished_logins(self, session: PostgresSession, users: Collection[str]) -> frozenset[int]:  # noqa: ARG002
+        """Return the connections that are logging in and may become sessions of these users."""
+        return disabling.unfinished_logins(session)
+
+    def end_login_statements(
+        self,
+        session: PostgresSession,  # noqa: ARG002
+        user: str,
+        connections: Collection[int],
+    ) -> list[EndLogin]:
+        """Return the statements that end these connections, if they are still logging in."""
+        return disabling.end_login_statements(user, connections)
 
     def execute(self, session: PostgresSession, statement: Statement) -> None:
         """Run one statement that locks a user or ends its sessions."""
