@@ -133,7 +133,7 @@ def execute(session: PostgresSession, statement: Statement) -> None:
 
 def _end_login(session: PostgresSession, statement: EndLogin) -> None:
     """End a login. A process that is no backend, as the one that replays on a replica, counts as denied."""
-    if (False,) in session.execute(sql.SQL(statement.statement)).fetchall():  # type: ignore[arg-type]
+    if (False,) in session.execute(sql.SQL(statement.statement)).fetchall():
         raise StatementFailed("the server", statement, "42501", "this process is no backend")
 
 
