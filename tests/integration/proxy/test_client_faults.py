@@ -97,7 +97,13 @@ def test_a_throttled_api_is_asked_again(proxy, api, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(("refusal", "words"), [(REVOKED, "app is revoked"), (DENIED, "no entry of access.yaml")])
+@pytest.mark.parametrize(
+    ("refusal", "words"),
+    [
+        (REVOKED, "app is revoked"),
+        pytest.param(DENIED, "no entry of access.yaml", marks=pytest.mark.exhaustive),
+    ],
+)
 def test_a_denial_reaches_the_client_in_words(proxy, api, kind, refusal, words):
     printed = the_only(proxy(kind))
     with Client(printed) as open_before:

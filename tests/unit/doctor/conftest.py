@@ -1,6 +1,5 @@
 """A server that the doctor logs in to."""
 
-import socket
 from typing import Any
 
 import pytest
@@ -15,19 +14,6 @@ from tests.unit.doctor.cases import (
 class Session:
     def close(self) -> None:
         pass
-
-
-@pytest.fixture(autouse=True)
-def no_names_under_invalid(monkeypatch):
-    """Let these names not resolve at once: a name server may take seconds for it."""
-    resolve = socket.getaddrinfo
-
-    def known(host: str, *arguments: Any, **options: Any) -> Any:
-        if host.endswith(".invalid"):
-            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-        return resolve(host, *arguments, **options)
-
-    monkeypatch.setattr(socket, "getaddrinfo", known)
 
 
 @pytest.fixture

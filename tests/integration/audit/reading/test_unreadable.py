@@ -16,6 +16,9 @@ from tests.integration.audit import strangers
 from tests.integration.audit.reading.tokens import Tokens, dialect
 from tests.integration.place import Place
 
+# Time is measured outside the server: versions and administrators are the same.
+pytestmark = pytest.mark.exhaustive_on("vanilla", "postgres14")
+
 SHORT = Limits(connect=1, statement=1)
 
 
