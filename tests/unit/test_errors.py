@@ -57,9 +57,8 @@ def _codes(path: Path) -> Iterator[str]:
                 yield from (x.value for x in ast.walk(part) if isinstance(x, ast.Constant) and isinstance(x.value, str))
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_every_code_of_a_refusal_has_a_meaning(path):
-    assert codes(path) <= set(REFUSALS)
+def test_every_code_of_a_refusal_has_a_meaning():
+    assert {path: codes(path) - set(REFUSALS) for path in SOURCES if not codes(path) <= set(REFUSALS)} == {}
 
 
 def test_every_meaning_belongs_to_a_refusal():
