@@ -8,7 +8,7 @@ rotation, so that after one in an emergency the whole fleet would rotate on one 
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 #: A month has 28 days here: so every month has them all, and the days after are quiet.
 _MONTH = 28
@@ -21,8 +21,7 @@ Rules = Mapping[str, str]
 Day = tuple[int, int]
 
 
-@dataclass(frozen=True)
-class Cycle:
+class Cycle(NamedTuple):
     """A frequency: the number of days and of months.
 
     :ivar days: from one of its days to the next, 1–28.

@@ -1,16 +1,15 @@
 """The change limit of vending: a version of access.yaml that takes most callers' logins needs confirmation."""
 
 import json
-from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from rdsiam.access.callers import Principal
 from rdsiam.access.model import AccessFile
 from rdsiam.core.counts import agreed, counted
 
 
-@dataclass(frozen=True, order=True)
-class Rule:
+class Rule(NamedTuple):
     """A rule by which a caller gets tokens: the entry, the caller and the user.
 
     The entry is known by what it matches and the caller by its role or claims, not by their places in the file: a file
@@ -22,8 +21,7 @@ class Rule:
     user: str
 
 
-@dataclass(frozen=True)
-class Loss:
+class Loss(NamedTuple):
     """The rules that a version of access.yaml lacks, compared with another version.
 
     :ivar lost: number of rules that it lacks.

@@ -1,9 +1,8 @@
 """Decisions: whether a caller gets a token for a user of a database."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from rdsiam.access import fields
 from rdsiam.access.callers import Caller, has_role
@@ -16,8 +15,7 @@ Way = Literal["give-reason", "sign"]
 UNDECLARED = "no entry lets this caller log in as this user here"
 
 
-@dataclass(frozen=True)
-class Decision:
+class Decision(NamedTuple):
     """A decision about one caller.
 
     :ivar rule: the rule that allows it, such as `databases[0].users[1].callers[0]`; or the reason of the denial.
@@ -57,7 +55,7 @@ def decide(
     # An entry names the caller only if it does so by the current and by the recorded attributes.
     named = all(decision.allowed or decision.way for decision in decisions)
     if not current.allowed or len(decisions) == 1:
-        return current if named else replace(current, way=None)
+        return current if named else current._replace(way=None)
     if not decisions[1].allowed:
         denial = f"{current.rule}: needs confirmation, since identifier or tags changed"
         return Decision(False, denial, None, decisions[1].way)
@@ -105,13 +103,13 @@ def _decide(declarations: Iterable[tuple[Place, User]], caller: Caller, has_reas
     allowed: list[Decision] = []
     for place, user in declarations:
         if denied.way is None and has_role(caller, user.roles):
-            denied = replace(denied, way="sign")
+            denied = denied._replace(way="sign")
         for index, rule in enumerate(user.callers):
             where = f"{place}.callers[{index}]"
             if not rule.admits(caller):
                 continue
             if rule.until is not None and at >= rule.until:
-                denied = denied if denied.way == "give-reason" else replace(denied, rule=f"{where}: has ended")
+                denied = denied if denied.way == "give-reason" else denied._replace(rule=f"{where}: has ended")
             elif rule.reason and not has_reason:
                 denied = Decision(False, f"{where}: a reason is required", None, "give-reason")
             else:

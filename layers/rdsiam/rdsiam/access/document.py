@@ -3,8 +3,7 @@
 import json
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -19,8 +18,7 @@ MAX_DEPTH = 16
 _MAX_PROBLEMS = 100
 
 
-@dataclass(frozen=True)
-class Document:
+class Document(NamedTuple):
     """The content of a file as plain data, and where it stands.
 
     :ivar data: dicts with text as keys, lists, text, whole numbers, booleans and None. Times are text.

@@ -1,7 +1,7 @@
 """Group roles of PostgreSQL servers in access.yaml: `adopt_groups` and `group_prefix` of an entry."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from rdsiam.access.document import Path
 from rdsiam.aws.rds_models import Family
@@ -9,8 +9,7 @@ from rdsiam.aws.rds_models import Family
 _POSTGRES_ONLY = "is for PostgreSQL only, where privileges hang on groups; limit the entry with match.engine"
 
 
-@dataclass(frozen=True)
-class Groups:
+class Groups(NamedTuple):
     """The declaration of all entries together about the groups of one server.
 
     :ivar prefix: begins the names of the groups.

@@ -1,9 +1,8 @@
 """The model of access.yaml: entries, users and callers, and what they declare for a database."""
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
@@ -46,8 +45,7 @@ def json_schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | schema | {"title": "rdsiam access.yaml"}
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """The position of a declared user in the file, such as `databases[0].users[1]`."""
 
     entry: int

@@ -4,8 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -24,8 +23,7 @@ logger = logging.getLogger(__name__)
 CONFIRMED: Mapping[str, str] = {"rdsiam-confirmed": "true"}
 
 
-@dataclass(frozen=True)
-class Versioned:
+class Versioned(NamedTuple):
     """The file, and which one it is.
 
     :ivar version: the object's version id, or its ETag where the bucket is not versioned: decisions record it.

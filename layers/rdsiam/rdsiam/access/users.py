@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
 from rdsiam.access import fields
 from rdsiam.access.callers import CallerRule
@@ -96,8 +96,7 @@ class DeclaredUser:
         )
 
 
-@dataclass(frozen=True)
-class _Rights:
+class _Rights(NamedTuple):
     """Rights on one scope: a level, and SQL privileges that are listed."""
 
     level: str | None = None

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from functools import cache
-from typing import Annotated, Any, TypedDict, TypeVar, get_type_hints
+from typing import Annotated, Any, NamedTuple, TypedDict, TypeVar, get_type_hints
 
 from rdsiam.core.arn import lower_identifier
 from rdsiam.errors import InvalidRequest, RdsiamError
@@ -31,8 +31,7 @@ class Response(TypedDict):
     body: str
 
 
-@dataclass(frozen=True)
-class ProblemKind:
+class ProblemKind(NamedTuple):
     """Problems with one code.
 
     :ivar retry_after: seconds after which another try is worthwhile; None if it never is.

@@ -10,8 +10,7 @@ import binascii
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from rdsiam.access.callers import Caller
 from rdsiam.api import claim_texts
@@ -39,8 +38,7 @@ _TIMES = {"exp", "iat", "nbf"}
 NOBODY = Caller(role=None, account="", session=None, claims={})
 
 
-@dataclass(frozen=True)
-class Oidc:
+class Oidc(NamedTuple):
     """Rules for accepted JWTs.
 
     :ivar issuer: exact value of `iss`; empty if no JWT is accepted.

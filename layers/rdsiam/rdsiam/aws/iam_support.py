@@ -4,14 +4,12 @@ RDS's table of what can be ordered says it for each of them. A combination that 
 switching IAM authentication on is tried.
 """
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from rdsiam.aws.rds_models import Database
 
 
-@dataclass(frozen=True)
-class IamSupport:
+class IamSupport(NamedTuple):
     """The answer for one database.
 
     :ivar upgrade: the nearest version with IAM authentication that the database can be upgraded to; None if RDS offers

@@ -1,7 +1,6 @@
 """The databases of this account and region, as RDS describes them: one by one, or all."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -132,7 +131,7 @@ class Databases:
             if error.response["Error"]["Code"] in _BUSY:
                 raise DatabaseNotReady(f"{database.identifier} is being modified; retry when it is available") from None
             if error.response["Error"]["Code"] == _IMPOSSIBLE:
-                support = replace(self.iam_support(database), available=False)
+                support = self.iam_support(database)._replace(available=False)
                 answer = f"{support.problem(database)}: {error.response['Error'].get('Message', '')}"
                 raise Refused(answer, support.remedy, "iam-unavailable") from None
             raise

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from rdsiam.core.arn import Arn
 from rdsiam.errors import DatabaseNotReady
@@ -170,8 +170,7 @@ class Proxy:
     tls_required: bool
 
 
-@dataclass(frozen=True)
-class ResourceIds:
+class ResourceIds(NamedTuple):
     """Every resource id that there is, of databases that rdsiam leaves alone too.
 
     :ivar known: resource id → ARN of instances, clusters and proxies.

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from rdsiam.state.schemas import NO_SCHEMAS, ObservedSchemas
 
@@ -43,8 +43,7 @@ class Escalation:
         return cls(**{**data, **lists, "count": int(data["count"]), "objects": tuple(map(tuple, data["objects"]))})
 
 
-@dataclass(frozen=True)
-class Examined:
+class Examined(NamedTuple):
     """The ways to become an administrator, and the schemas, that an onboarding found.
 
     :ivar databases: where it looked, sorted; of all others nothing is known.

@@ -33,7 +33,7 @@ def of_declared(users: Sequence[DeclaredUser], rotating: Sequence[RotatingUser] 
             **({"replaces": user.replaces} if user.replaces else {}),
             **({"connections": user.connections} if user.connections is not None else {}),
             **({"excluded_schemas": user.excluded_schemas} if user.excluded_schemas else {}),
-            **({"groups": asdict(user.groups)} if user.groups != NO_GROUPS else {}),
+            **({"groups": user.groups._asdict()} if user.groups != NO_GROUPS else {}),
         }
         for user in users
     ]

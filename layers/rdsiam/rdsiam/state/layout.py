@@ -5,12 +5,10 @@ Onboarding records the layout that it saw. If the audit sees another one, `"*"` 
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 
-@dataclass(frozen=True)
-class Layout:
+class Layout(NamedTuple):
     """The layout of a server.
 
     :ivar databases: fingerprint of its databases and schemas.

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 #: Maximum number of databases, and of public schemas, that are named for one server.
 NAMED_DATABASES = 50
@@ -42,8 +42,7 @@ class OpenedSchemas:
         return f"{self.database}: {', '.join(self.schemas) or 'none'}" + (f" and {more} more" if more else "")
 
 
-@dataclass(frozen=True)
-class PublicSchema:
+class PublicSchema(NamedTuple):
     """A schema in which every user that may connect to its database may create objects."""
 
     database: str
@@ -51,8 +50,7 @@ class PublicSchema:
     owner: str
 
 
-@dataclass(frozen=True)
-class ObservedSchemas:
+class ObservedSchemas(NamedTuple):
     """The schemas that an onboarding found.
 
     :ivar opened: the first databases, sorted.

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from rdsiam.errors import DatabaseNotFound, NoSuchEndpoint
 
@@ -51,8 +51,7 @@ class Described(Protocol):
     def cluster(self) -> str | None: ...
 
 
-@dataclass(frozen=True)
-class FoundDatabase:
+class FoundDatabase(NamedTuple):
     """A database that was found by its identifier.
 
     :ivar cluster: of an instance that is a member of one.
@@ -81,8 +80,7 @@ class Endpoint:
     port: int
 
 
-@dataclass(frozen=True)
-class DatabaseEndpoints:
+class DatabaseEndpoints(NamedTuple):
     """All endpoints of one database that lead to it: writer and reader first, then by kind and name.
 
     :ivar own: identifier of the instance, cluster or proxy.
@@ -123,8 +121,7 @@ class DatabaseEndpoints:
         return NoSuchEndpoint(f"the {self.kind} has no such endpoint in use; {existing}", "name one of these")
 
 
-@dataclass(frozen=True)
-class FleetEndpoints:
+class FleetEndpoints(NamedTuple):
     """Endpoints of many databases.
 
     :ivar clusters: resource id → endpoints.

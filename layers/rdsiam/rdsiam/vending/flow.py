@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from rdsiam.access.callers import Caller
 from rdsiam.access.confirmed import ConfirmedAccess
@@ -50,8 +50,7 @@ class TokenAnswer:
         return f"TokenAnswer(user={self.user!r}, database={self.database!r}, expires_at={self.expires_at!r})"
 
 
-@dataclass(frozen=True)
-class Stores:
+class Stores(NamedTuple):
     """Stores of vending: access.yaml, the inventory, and the table of decisions.
 
     :ivar endpoints: returns the endpoints of a database as RDS describes them now.
@@ -63,8 +62,7 @@ class Stores:
     endpoints: Callable[[Database], DatabaseEndpoints]
 
 
-@dataclass(frozen=True)
-class CaUrls:
+class CaUrls(NamedTuple):
     """Addresses of the certificate authorities of databases and of proxies.
 
     :ivar databases: empty for the bundle that AWS publishes in the database's partition.
@@ -284,16 +282,14 @@ class NotSigned(RdsiamError):
     code = "not-signed"
 
 
-@dataclass(frozen=True)
-class _Endpoints:
+class _Endpoints(NamedTuple):
     """The endpoints of a database, and when they were read."""
 
     endpoints: DatabaseEndpoints
     read_at: float
 
 
-@dataclass(frozen=True)
-class _Record:
+class _Record(NamedTuple):
     """An onboarded database as the inventory records it, and when it was read."""
 
     database: SelectedDatabase
@@ -306,8 +302,7 @@ class _Record:
         return self.shards.get(user, 1)
 
 
-@dataclass(frozen=True)
-class _Permission:
+class _Permission(NamedTuple):
     """Permission of access.yaml to log in to a database.
 
     :ivar shard: number of the shard of ConnectRole that may log in as the user.
@@ -322,8 +317,7 @@ class _Permission:
     version: str
 
 
-@dataclass(frozen=True)
-class _Request:
+class _Request(NamedTuple):
     """A request for a token; the database is an ARN that may not exist."""
 
     caller: Caller
