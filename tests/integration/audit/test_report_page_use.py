@@ -34,7 +34,7 @@ def test_the_page_can_be_used_by_the_keyboard_alone(opened):
     ("width", "scheme"),
     [
         (1440, "light"),
-        (390, "dark"),
+        pytest.param(390, "dark", marks=pytest.mark.exhaustive),  # test_contrast.py has the colours of both
         pytest.param(1440, "dark", marks=pytest.mark.exhaustive),
         pytest.param(390, "light", marks=pytest.mark.exhaustive),
     ],

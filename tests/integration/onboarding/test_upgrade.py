@@ -8,6 +8,9 @@ import pytest
 from tests.integration.account import Account, until
 from tests.integration.place import DENIED
 
+#: test_upgrades.py of the engines shows what a run restores; here the whole way takes half a minute.
+pytestmark = pytest.mark.exhaustive
+
 IDENTIFIER = "upgraded"
 
 
