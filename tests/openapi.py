@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from rdsiam.api import http
+from rdsiam.api import http, queries
 from rdsiam.api.audits import AuditList, AuditWithLinks
 from rdsiam.api.databases import AllowedDatabases
 from rdsiam.api.decisions import PastDecisions
@@ -98,17 +98,17 @@ def _routes_for_all() -> dict[str, dict[str, Any]]:
     return {
         "/tokens": {"post": token | {"requestBody": {"required": True, "content": body}}},
         "/databases": {"get": _operation("listDatabases", "List what you may log in to", "AllowedDatabases")},
-        "/decisions": {"get": decisions | {"parameters": _parameters(http.DecisionsQuery)}},
+        "/decisions": {"get": decisions | {"parameters": _parameters(queries.DecisionsQuery)}},
     }
 
 
 def _routes_for_auditors() -> dict[str, dict[str, Any]]:
     audits = _operation("listAudits", "List audits that are over, for auditors", "AuditList")
     audit = _operation("getAudit", "Get links to one audit's reports, for auditors", "AuditWithLinks", 404)
-    (of_audit,) = (one["schema"] for one in _parameters(http.AuditsQuery) if one["name"] == "before")
+    (of_audit,) = (one["schema"] for one in _parameters(queries.AuditsQuery) if one["name"] == "before")
     path = {"name": "id", "in": "path", "required": True, "schema": of_audit}
     return {
-        "/audits": {"get": audits | {"parameters": _parameters(http.AuditsQuery)}},
+        "/audits": {"get": audits | {"parameters": _parameters(queries.AuditsQuery)}},
         "/audits/{id}": {"get": audit | {"parameters": [path]}},
         "/openapi.json": {"get": _operation("describeApi", "Get this document", None)},
     }

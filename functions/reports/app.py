@@ -10,7 +10,7 @@ from typing import Any
 from rdsiam.access.callers import Caller
 from rdsiam.access.confirmed import ConfirmedAccess
 from rdsiam.access.store import AccessStore
-from rdsiam.api import http
+from rdsiam.api import http, queries
 from rdsiam.api.audits import Reports
 from rdsiam.api.databases import Allowed
 from rdsiam.api.decisions import DecisionsReader, Search
@@ -52,12 +52,12 @@ def handler(event: dict[str, Any], context: Any) -> http.Response:
 
 
 def _databases(caller: Caller, event: Mapping[str, Any]) -> Mapping[str, Any]:
-    http.query(event, http.NoQuery)
+    queries.query(event, queries.NoQuery)
     return asdict(_allowed().of(caller))
 
 
 def _decisions(caller: Caller, event: Mapping[str, Any]) -> Mapping[str, Any]:
-    query = http.query(event, http.DecisionsQuery)
+    query = queries.query(event, queries.DecisionsQuery)
     since, until = query.span
     database = query.database
     if database is not None and not database.startswith("arn:"):
@@ -70,18 +70,18 @@ def _decisions(caller: Caller, event: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _audits(caller: Caller, event: Mapping[str, Any]) -> Mapping[str, Any]:
     _reports().check(caller)
-    query = http.query(event, http.AuditsQuery)
+    query = queries.query(event, queries.AuditsQuery)
     return _reports().list(int(query.limit), query.before)
 
 
 def _audit(caller: Caller, event: Mapping[str, Any]) -> Mapping[str, Any]:
     _reports().check(caller)
-    http.query(event, http.NoQuery)
+    queries.query(event, queries.NoQuery)
     return _reports().get(str((event.get("pathParameters") or {}).get("id")))
 
 
 def _description(_: Caller, event: Mapping[str, Any]) -> str:
-    http.query(event, http.NoQuery)
+    queries.query(event, queries.NoQuery)
     return _openapi()
 
 

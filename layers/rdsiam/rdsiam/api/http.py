@@ -1,7 +1,7 @@
 """Requests and answers of the HTTP API: payload format 2.0 in, JSON or application/problem+json (RFC 9457) out.
 
-The rules for fields and parameters are defined here once: requests are checked by them, and docs/openapi.json is made
-from them.
+The rules for fields are defined here once, those for parameters in `api.queries`: requests are checked by them, and
+docs/openapi.json is made from them.
 """
 
 import base64
@@ -10,9 +10,8 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from datetime import datetime
 from functools import cache
-from typing import Annotated, Any, NamedTuple, TypedDict, TypeVar, get_type_hints
+from typing import Annotated, Any, NamedTuple, TypedDict, get_type_hints
 
 from rdsiam.core.arn import lower_identifier
 from rdsiam.errors import InvalidRequest, RdsiamError
@@ -20,7 +19,6 @@ from rdsiam.tokens.database_endpoints import WRITER
 
 MAX_BODY = 4096
 _NO_STORE = {"cache-control": "no-store"}
-_USUAL_AUDITS, _USUAL_DECISIONS = 30, 50
 
 
 class Response(TypedDict):
@@ -65,8 +63,7 @@ PROBLEMS: Mapping[str, ProblemKind] = {
 }
 
 
-@dataclass(frozen=True)
-class Shape:
+class Shape(NamedTuple):
     """Rule for a text.
 
     :ivar pattern: matches the whole text; only syntax that Python and JSON Schema share.
@@ -101,11 +98,6 @@ _PRINTABLE = (
 )
 _NAME = r"[\x21-\x7e]{1,255}"
 _NAME_PROBLEM = "must be a name of 1–255 printable ASCII characters, none of them a space"
-_TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})"
-_TIME_PROBLEM = "must be a time with a zone, such as 2026-12-31T00:00:00Z; a + is written %2B"
-_LIMIT = Shape("([1-9][0-9]?|100)", "must be a number, 1–100", "maximum number", "30")
-_AUDIT = r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}"
-_POSITION = r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
 
 DatabaseName = Annotated[
     str, Shape(_NAME, _NAME_PROBLEM, "Identifier of an instance, or the ARN of any database.", "orders-1")
@@ -129,26 +121,6 @@ Reason = Annotated[
         "TICKET-12: stuck orders",
     ),
 ]
-Limit = Annotated[str, _LIMIT]
-AuditId = Annotated[str, Shape(_AUDIT, "must be the id of an audit", "Id of an audit.", "20261124T040000Z-0a1b2c3d")]
-CallerName = Annotated[
-    str,
-    Shape(
-        "[ -~]{1,1024}",
-        "must be 1–1,024 printable ASCII characters",
-        "Role's ARN without its path, or `<iss>#<sub>` of a JWT.",
-        "arn:aws:iam::123456789012:role/ci-runner",
-    ),
-]
-Time = Annotated[
-    str, Shape(_TIME, _TIME_PROBLEM, "Time with a zone (RFC 3339).", "2026-11-24T00:00:00Z", format="date-time")
-]
-Position = Annotated[
-    str,
-    Shape(
-        _POSITION, "must be the value of `next`", "`next` of the page before.", "019ab3a1-7d2c-7c31-9a0e-3f1d2b4c5d6e"
-    ),
-]
 
 
 class TooLarge(InvalidRequest):
@@ -165,45 +137,6 @@ class TokenRequest:
     user: UserName
     reason: Reason = ""
     endpoint: EndpointName = WRITER
-
-
-@dataclass(frozen=True)
-class AuditsQuery:
-    """The parameters of `GET /audits`."""
-
-    limit: Limit = str(_USUAL_AUDITS)
-    before: AuditId | None = None
-
-
-@dataclass(frozen=True)
-class DecisionsQuery:
-    """The parameters of `GET /decisions`, newest first.
-
-    :ivar since: seven days ago by default.
-    """
-
-    database: DatabaseName | None = None
-    caller: CallerName | None = None
-    since: Time | None = None
-    until: Time | None = None
-    limit: Limit = str(_USUAL_DECISIONS)
-    before: Position | None = None
-
-    @property
-    def span(self) -> tuple[float | None, float | None]:
-        """`since` and `until` in seconds since 1970.
-
-        :raises InvalidRequest: a time is not in the calendar.
-        """
-        return _seconds("since", self.since), _seconds("until", self.until)
-
-
-@dataclass(frozen=True)
-class NoQuery:
-    """No parameters."""
-
-
-Query = TypeVar("Query", AuditsQuery, DecisionsQuery, NoQuery)
 
 
 @dataclass(frozen=True)
@@ -238,24 +171,13 @@ def token_request(event: Mapping[str, Any]) -> TokenRequest:
         raise InvalidRequest("body", "must be a JSON object with each field once") from None
     if not isinstance(data, dict):
         raise InvalidRequest("body", "must be a JSON object")
-    known = _shapes(TokenRequest)
-    _refuse_unknown(data, known, "body", "unknown field")
+    known = shapes(TokenRequest)
+    refuse_unknown(data, known, "body", "unknown field")
     missing = {"endpoint": WRITER}
     given = {name: shape.read(name, data.get(name, missing.get(name, ""))) for name, shape in known.items()}
     return TokenRequest(
         lower_identifier(given["database"]), given["user"], given["reason"].strip(), given["endpoint"].lower()
     )
-
-
-def query(event: Mapping[str, Any], kind: type[Query]) -> Query:
-    """Read the parameters of a request. API Gateway joins repeated parameters by commas, which no rule accepts.
-
-    :raises InvalidRequest: a parameter breaks its rule; the error names the parameter.
-    """
-    given = event.get("queryStringParameters") or {}
-    known = _shapes(kind)  # type: ignore[arg-type]  # mypy takes the class for its instances, and asks them for a hash
-    _refuse_unknown(given, known, "query", "unknown parameter")
-    return kind(**{name: known[name].read(name, value) for name, value in given.items()})
 
 
 def answer(body: Mapping[str, Any] | str) -> Response:
@@ -286,7 +208,8 @@ def problem(code: str, detail: str, request_id: str) -> Response:
 
 
 @cache
-def _shapes(kind: type[Any]) -> dict[str, Shape]:
+def shapes(kind: type[Any]) -> dict[str, Shape]:
+    """Return the rule of each field of a request's class."""
     hints = get_type_hints(kind, include_extras=True)
     return {field.name: _shape(hints[field.name]) for field in fields(kind)}
 
@@ -297,19 +220,14 @@ def _shape(hint: Any) -> Shape:
     return shape
 
 
-def _refuse_unknown(given: Mapping[str, Any], known: Mapping[str, Any], whole: str, problem: str) -> None:
+def refuse_unknown(given: Mapping[str, Any], known: Mapping[str, Any], whole: str, problem: str) -> None:
+    """Check that all names are known.
+
+    :raises InvalidRequest: one is not; it is named if it is a plain name, else the whole is.
+    """
     for name in sorted(set(given) - set(known)):
         # Only a plain name is repeated: a caller may have sent a secret as a name.
         raise InvalidRequest(name if re.fullmatch(r"[A-Za-z_-]{1,40}", name) else whole, problem)
-
-
-def _seconds(name: str, time: str | None) -> float | None:
-    if time is None:
-        return None
-    try:
-        return datetime.fromisoformat(time.upper()).timestamp()
-    except ValueError:
-        raise InvalidRequest(name, "is not in the calendar") from None
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
