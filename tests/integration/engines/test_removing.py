@@ -21,7 +21,7 @@ from rdsiam.engines.protocols import DesiredState
 from rdsiam.errors import ConnectionFailed
 from tests.integration.account import until
 from tests.integration.place import Client, Place, user
-from tests.kinds import MYSQL_FAMILY, POSTGRES, SINCE_16
+from tests.kinds import MYSQL, MYSQL_FAMILY, POSTGRES, SINCE_16
 
 # test_rights.py and test_rights_by_hand.py show what such an administrator may do.
 pytestmark = pytest.mark.exhaustive_on("vanilla")
@@ -76,6 +76,12 @@ def change_user(client: Client, name: str) -> None:
     parts = (name.encode(), b"\0", bytes([len(token)]), token, b"shop\0", struct.pack("<H", 45))
     session._execute_command(17, b"".join((*parts, b"mysql_clear_password\0", b"\0")))
     session._read_packet()
+
+
+def begin_change_of_user(client: Client, name: str) -> None:
+    """Send COM_CHANGE_USER with a plugin that the server doesn't have, and nothing in answer to what it asks."""
+    parts = (name.encode(), b"\0\0shop\0", struct.pack("<H", 45), b"no_such_plugin\0\0")
+    client._session._execute_command(17, b"".join(parts))
 
 
 def kinds(changes: tuple[Change, ...]) -> list[str]:
@@ -317,6 +323,65 @@ def test_a_session_that_changes_to_the_user_when_it_is_locked_ends(place, leaver
     assert removal.unreached == ()
     with suppress(*ENDED):
         assert client.run("SELECT CURRENT_USER()") == [("changer@%",)]
+
+
+@pytest.mark.parametrize("place", MYSQL_FAMILY, indirect=True)
+@pytest.mark.parametrize("staying", [False, True], ids=["user", "another-user"])
+def test_sessions_that_never_finish_a_change_of_the_user_delay_no_removal(place, leaver, staying):
+    """MySQL lets readers of the process list wait for them, for longer than rdsiam waits for an answer."""
+    users = (user(leaver, ("shop", "owner")), user("changer", ("shop", "readonly")))
+    _, desired = place.converge(DesiredState(users, dict.fromkeys(place.known, "created")))
+    place.known |= set(desired.accounts)
+    clients = [place.as_user("changer" if staying else leaver) for _ in range(3)]
+    idle = place.as_user(leaver)
+    stop = threading.Event()
+
+    def take_turns() -> None:
+        for client in clients:
+            with suppress(*ENDED):
+                client.run("SET SESSION net_read_timeout = 600")
+                begin_change_of_user(client, leaver)
+            stop.wait(0.7)
+
+    thread = threading.Thread(target=take_turns)
+    thread.start()
+    try:
+        time.sleep(0.3)
+        began = time.monotonic()
+        removal = place.remove(leaver)
+        took = time.monotonic() - began
+    finally:
+        stop.set()
+        thread.join()
+        for client in clients:
+            client._session._force_close()
+    assert removal.unreached == ()
+    assert took < SOON
+    assert ended(idle)
+    with pytest.raises(ConnectionFailed):
+        place.as_user(leaver)
+
+
+@pytest.mark.exhaustive  # takes 30 s, which rdsiam waits for an answer
+@pytest.mark.parametrize("place", [MYSQL], indirect=True)
+def test_without_performance_schema_the_user_is_locked_and_what_delays_the_process_list_is_named(
+    place, leaver, monkeypatch
+):
+    monkeypatch.setattr(disabling, "_HAS_AT_ONCE", "SELECT 1 FROM DUAL WHERE FALSE")
+    client = place.as_user(leaver)
+    client.run("SET SESSION net_read_timeout = 600")
+    begin_change_of_user(client, leaver)
+    try:
+        removal = place.remove(leaver)
+    finally:
+        client._session._force_close()
+    assert kinds(removal.changes) == ["disable-user"]
+    assert [each.what for each in removal.unreached] == [place.database.arn]
+    assert "PROCESSLIST" in removal.unreached[0].reason
+    assert "performance_schema" in removal.unreached[0].remedy
+    with pytest.raises(ConnectionFailed):
+        place.as_user(leaver)
+    until(lambda: place.remove(leaver).unreached == (), 20)
 
 
 @pytest.mark.parametrize("place", POSTGRES, indirect=True)

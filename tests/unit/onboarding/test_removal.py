@@ -55,6 +55,9 @@ class Servers:
     #: The logins in progress at each reading; those of the last one from then on.
     logging_in: list[set[int]] = field(default_factory=lambda: [set()])
     end_of_login: Exception | None = None
+    #: Statements that an engine runs before it reads sessions.
+    first: list[Statement] = field(default_factory=list)
+    unreadable: Exception | None = None
 
     # --- logins ---
 
@@ -74,9 +77,15 @@ class Servers:
             raise self.manager_error
         return SimpleNamespace(where=database.identifier, login=login, close=lambda: None)
 
+    def first_statements(self, session: Any, users: Collection[str]) -> list[Statement]:
+        assert list(users) == ["app"]
+        return [] if self.locked.get(session.where) else self.first
+
     def lock_statements(self, session: Any, users: Collection[str], failures: Any = NO_FAILURES) -> list[Statement]:
         assert list(users) == ["app"]
         self.failed |= set(failures)
+        if self.unreadable:
+            raise self.unreadable
         if not self.locked.get(session.where):
             return [LOCK, END]
         return self.end_session_statements(session, users)
@@ -228,6 +237,22 @@ def test_the_master_acts_if_the_manager_gets_no_connection():
     assert done.unreached == ()
     assert {change.to_json()["authority"] for change in done.changes} == {"master"}
     assert {login for _, login, _ in servers.done} == {"master of orders"}
+
+
+def test_a_user_is_locked_even_if_no_session_can_be_read():
+    waits = QueryFailed("2013", "reading information_schema.PROCESSLIST took too long")
+    servers = Servers(first=[LOCK, END], unreadable=waits)
+    left = remove(servers)
+    assert left.changes == (LOCK, END)
+    assert "reboot" in left.unreached[0].remedy
+    assert "'Change user'" in left.unreached[0].remedy
+
+
+def test_a_server_that_hangs_when_sessions_end_is_read_no_more():
+    hangs = StatementFailed(ORDERS.arn, LOCK, "2013", "timed out", "lost")
+    servers = Servers(first=[LOCK], failure=hangs)
+    left = remove(servers)
+    assert (left.changes, [each.reason for each in left.unreached]) == ((), [str(hangs)])
 
 
 def test_a_user_is_locked_even_if_its_scheduled_events_can_not_be_read():

@@ -211,6 +211,12 @@ class Engine(Protocol[SessionT, SnapshotT]):
         :raises Refused: an account that rdsiam doesn't manage is in the way, or a user would be locked out.
         """
 
+    def first_statements(self, session: SessionT, users: Collection[str]) -> list[Statement]:
+        """Return the statements that lock these users before sessions are read, where a session can make that wait.
+
+        :raises QueryFailed: the catalogs could not be read.
+        """
+
     def lock_statements(
         self, session: SessionT, users: Collection[str], failures: Mapping[str, Exception] = NO_FAILURES
     ) -> list[Statement]:
@@ -252,7 +258,7 @@ class Engine(Protocol[SessionT, SnapshotT]):
         """
 
     def execute(self, session: SessionT, statement: Statement) -> None:
-        """Run one statement of `lock_statements`, `stop_statements`, `end_session_statements` or
+        """Run one statement of `first_statements`, `lock_statements`, `stop_statements`, `end_session_statements` or
         `end_login_statements`.
 
         Waits at most two seconds for a lock that another session holds.

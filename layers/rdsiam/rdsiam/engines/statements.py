@@ -40,9 +40,11 @@ class EndLogin(Statement):
     """A statement that ends a connection that is logging in.
 
     :ivar connection: its number.
+    :ivar final: once the statement has run, the connection can't become a session, even if the server still lists it.
     """
 
     connection: int = 0
+    final: bool = False
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ replica sessions end too; its users are locked when it replays that from its sou
 
 import logging
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from threading import Event
@@ -44,6 +44,8 @@ _LOCK_NOT_AVAILABLE = "55P03"
 _READ_ONLY = "1290"
 #: PostgreSQL's code if a right is missing.
 _DENIED = "42501"
+#: Code of MySQL's driver if the server does not answer in time.
+_LOST = "2013"
 _FAILURES = (ClientError, ConnectionFailed, DatabaseNotReady, QueryFailed, Refused, StatementFailed)
 
 
@@ -83,7 +85,7 @@ class _EarlierLogins:
 
     :ivar connections: user → the connections that were logging in, by their numbers.
     :ivar noticed: user → the time at which they were noticed, by `time.monotonic`.
-    :ivar harmless: connections of which the server says that it has not read their user yet.
+    :ivar harmless: connections that rdsiam has ended, or of which the server says that it has not read their user yet.
     :ivar users: the users with such a login at the last check.
     """
 
@@ -179,6 +181,12 @@ class Server:
         pauses = iter(_PAUSES_OF_REPLICAS if locked else _PAUSES)
         failures: dict[str, Exception] = {}
         earlier = _EarlierLogins()
+        if apply and not self._replica:
+            first = self._as_reader(sessions, self._engine.first_statements(sessions.read(None), users))
+            failures = self._execute(sessions, first, earlier, changes)
+            for error in failures.values():
+                if isinstance(error, StatementFailed) and error.kind == "lost":
+                    raise error
         while True:
             # Read before the sessions, so that no login becomes a session in between.
             logins = self._engine.unfinished_logins(sessions.read(None), users) if earlier.connections else frozenset()
@@ -190,7 +198,7 @@ class Server:
             statements += self._end_earlier_logins(sessions, set(users) - unlocked, logins, earlier, remaining)
             if not remaining:
                 return []
-            failures = self._execute(sessions, statements, earlier, changes)
+            failures = self._execute(sessions, end_sessions_first(statements), earlier, changes)
             pause = next(pauses, None)
             if pause is None:
                 return [self._unreached(user, failures.get(user), user in earlier.users) for user in sorted(remaining)]
@@ -199,13 +207,13 @@ class Server:
     def _execute(
         self,
         sessions: Sessions,
-        statements: Collection[Statement],
+        statements: Iterable[Statement],
         earlier: _EarlierLogins,
         changes: dict[str, Change],
     ) -> dict[str, Exception]:
         """Run statements, and return the first error of each user."""
         failures: dict[str, Exception] = {}
-        for statement in end_sessions_first(statements):
+        for statement in statements:
             try:
                 self._engine.execute(sessions.get(statement.authority, None), statement)
             except _FAILURES as error:
@@ -214,6 +222,8 @@ class Server:
                 else:
                     failures.setdefault(statement.target, error)
             else:
+                if isinstance(statement, EndLogin) and statement.final:
+                    earlier.harmless.add(statement.connection)
                 if statement.statement not in changes:
                     changes[statement.statement] = self._change(statement)
                     named = (statement.kind, self._database.arn, statement.authority)
@@ -318,6 +328,13 @@ class Server:
             return Unreached(what, f"all locks of the server are taken: {error}", remedy)
         if isinstance(error, ConnectionFailed) and "init_connect" in str(error):
             remedy = f"grant {MANAGER} what the statement in init_connect needs, or empty that parameter"
+            return Unreached(what, str(error), f"{remedy}; rdsiam tries again")
+        lost = isinstance(error, QueryFailed | StatementFailed) and error.server_code == _LOST
+        if lost and "information_schema.PROCESSLIST" in str(error):
+            remedy = (
+                "end the connections that performance_schema.processlist has as 'Change user'; if performance_schema "
+                "is off, reboot the database, and switch it on"
+            )
             return Unreached(what, str(error), f"{remedy}; rdsiam tries again")
         if isinstance(error, QueryFailed | StatementFailed) and error.server_code == _READ_ONLY:
             remedy = "if it is no replica, set read_only to 0, or to its default, in the parameter group"

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pymysql
 from pymysql.charset import charset_by_name
@@ -17,21 +17,37 @@ _ACCOUNTS = "SELECT User, Host FROM mysql.user"
 #: MariaDB keeps the lock in its JSON, MySQL in a column.
 _LOCKED_MARIADB = "SELECT User, Host FROM mysql.global_priv WHERE JSON_EXTRACT(Priv, '$.account_locked') = TRUE"
 _LOCKED = "SELECT User, Host FROM mysql.user WHERE account_locked = 'Y'"
+_EVENT_WORKERS = "SELECT PROCESSLIST_ID FROM performance_schema.threads WHERE NAME = 'thread/sql/event_worker'"
 #: A killed session is listed until its last transaction is rolled back; it runs no further statement. A connection that
-#: is logging in is none yet.
-_BUSY = f"""SELECT DISTINCT {LOGIN_USER} FROM {SESSIONS}
-WHERE p.COMMAND NOT IN ('Killed', 'Connect', 'Change user')"""  # noqa: S608 constants
+#: is logging in is none yet; an event that runs has the same command.
+_BUSY = f"""SELECT {LOGIN_USER}, MAX(t.PROCESSLIST_USER IS NULL) FROM {SESSIONS}
+WHERE p.COMMAND NOT IN ('Killed', 'Connect', 'Change user')
+OR p.COMMAND = 'Connect' AND p.ID IN ({_EVENT_WORKERS}) GROUP BY 1"""  # noqa: S608 constants
+#: On MySQL, reading `SESSIONS` waits for every connection that changes its user and doesn't answer the server: as long
+#: as its client likes. Since 8.0.22 this table lists sessions without waiting, each with the user that logged in, and a
+#: connection that changes its user with the old one. It has no definers of events, and none as killed.
+_AT_ONCE = "performance_schema.processlist AS p"
+#: It is empty if performance_schema is off, and incomplete if that has no room for all threads.
+_HAS_AT_ONCE = """SELECT 1 FROM information_schema.TABLES AS t, performance_schema.global_status AS s
+WHERE t.TABLE_SCHEMA = 'performance_schema' AND t.TABLE_NAME = 'processlist' AND @@performance_schema
+AND s.VARIABLE_NAME = 'Performance_schema_thread_instances_lost' AND s.VARIABLE_VALUE = '0'"""
+_BUSY_AT_ONCE = f"SELECT DISTINCT CONVERT(p.USER USING utf8mb4) COLLATE utf8mb4_bin, 0 FROM {_AT_ONCE}"  # noqa: S608
+_CHANGES_USER = f"SELECT 1 FROM {_AT_ONCE} WHERE p.COMMAND = 'Change user' LIMIT 1"  # noqa: S608
 #: Connections as `p` that are logging in, or become another user's. Each shows its new user before the server reads
 #: whether that is locked; but MySQL shows none for a new connection, until the login has succeeded.
 _UNFINISHED = """FROM information_schema.PROCESSLIST AS p
 WHERE p.COMMAND IN ('Connect', 'Change user') AND p.USER IN ({})"""
 _NO_USER_YET = "unauthenticated user"
+#: The same where sessions are listed at once: a connection that changes its user may become anybody's.
+_UNFINISHED_AT_ONCE = f"FROM {_AT_ONCE} WHERE (p.COMMAND = 'Change user' OR p.USER = '{_NO_USER_YET}')"
 #: A replica runs no events: their status there is SLAVESIDE_DISABLED.
 _EVENTS = """SELECT DEFINER, EVENT_SCHEMA, EVENT_NAME, CHARACTER_SET_CLIENT, COLLATION_CONNECTION
 FROM information_schema.EVENTS WHERE STATUS = 'ENABLED'"""
 #: RDS grants no user the privilege to KILL sessions of other users; it has this procedure instead.
 _RDS_KILL = "SELECT 1 FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = 'mysql' AND ROUTINE_NAME = 'rds_kill'"
 _NO_SUCH_THREAD = 1094
+#: PyMySQL's code if the server did not answer in time.
+_LOST = 2013
 #: Seconds after which the user of a running statement is read again, if the server shows definers.
 _SECOND_LOOK = 0.1
 _CHARSET = "SET SESSION character_set_client = %s, collation_connection = %s"
@@ -71,6 +87,8 @@ class AccountActivity:
     :ivar accounts: all accounts.
     :ivar locked: accounts that can't log in.
     :ivar busy: users that have sessions.
+    :ivar at_once: whether their sessions can be listed without waiting for another connection.
+    :ivar hidden: users with a session that only the process list has as theirs: an event that is running.
     :ivar events: definer, as `user@host pattern` → its enabled events.
     :ivar rds_kill: whether RDS's procedure for ending sessions exists.
     """
@@ -80,13 +98,20 @@ class AccountActivity:
     busy: frozenset[str]
     events: Mapping[str, tuple[Event, ...]]
     rds_kill: bool
+    at_once: bool
+    hidden: frozenset[str]
 
 
-def read_activity(session: MysqlSession, events: bool = True) -> AccountActivity:
+def read_activity(session: MysqlSession, events: bool = True, sessions: bool = True) -> AccountActivity:
     """Read accounts, sessions and events. Changes nothing and waits for no lock.
 
     :param events: also read events. A user that may create events can make that slow: MariaDB copies the text of each.
+    :param sessions: also read which users have sessions. Where they can't be listed at once, a user can make that slow.
     """
+    at_once = _lists_at_once(session)
+    busy: list[tuple[str, int]] = []
+    if sessions:
+        busy = rows(session, _BUSY_AT_ONCE) if at_once and rows(session, _CHANGES_USER) else _process_list(session)
     by_definer: dict[str, list[Event]] = {}
     for definer, *event in sorted(rows(session, _EVENTS)) if events else ():
         by_definer.setdefault(definer, []).append(Event(*event))
@@ -95,10 +120,27 @@ def read_activity(session: MysqlSession, events: bool = True) -> AccountActivity
         locked=frozenset(
             (user, host) for user, host in rows(session, _LOCKED_MARIADB if is_mariadb(session) else _LOCKED)
         ),
-        busy=frozenset(row[0] for row in rows(session, _BUSY)),
+        busy=frozenset(user for user, _ in busy),
         events={definer: tuple(found) for definer, found in by_definer.items()},
         rds_kill=bool(rows(session, _RDS_KILL)),
+        at_once=at_once,
+        hidden=frozenset(user for user, hidden in busy if hidden),
     )
+
+
+def _lists_at_once(session: MysqlSession) -> bool:
+    return not is_mariadb(session) and bool(rows(session, _HAS_AT_ONCE))
+
+
+def _process_list(session: MysqlSession) -> list[tuple[str, int]]:
+    """Return users that have sessions, each with whether one of them is known from the process list only."""
+    try:
+        return [(user, hidden) for user, hidden in rows(session, _BUSY)]
+    except pymysql.MySQLError as error:
+        if error.args[0] != _LOST:
+            raise
+        problem = "reading information_schema.PROCESSLIST took too long: connections that change their user delay it"
+        raise QueryFailed(str(_LOST), problem) from None
 
 
 def disable(activity: AccountActivity, user: str, events: bool = True) -> list[Statement]:
@@ -137,11 +179,26 @@ def _end(activity: AccountActivity, user: str) -> Statement:
     The second column says whether it is certain that the session is the user's.
     """
     kill = _kill(activity.rds_kill)
+    if activity.at_once and user not in activity.hidden:
+        own = f"CAST(p.USER AS BINARY) = {literal(user)}"
+        return Statement("end-sessions", user, f"SELECT CONCAT({kill}), TRUE FROM {_AT_ONCE} WHERE {own}", False)  # noqa: S608
     certain = "t.PROCESSLIST_USER IS NOT NULL OR p.COMMAND = 'Sleep'"
     # Users' names are case-sensitive, which the comparison is of bytes only.
     own = f"CAST({LOGIN_USER} AS BINARY) = {literal(user)}"
     select = f"SELECT CONCAT({kill}), {certain} FROM {SESSIONS} WHERE {own}"  # noqa: S608
     return Statement("end-sessions", user, select, False)
+
+
+def first_statements(session: MysqlSession, users: Collection[str]) -> list[Statement]:
+    """Return the statements that lock users of MySQL before the process list is read, and then end their sessions.
+
+    On MariaDB nothing makes reading it wait.
+    """
+    if is_mariadb(session):
+        return []
+    activity = _read(session, events=False, sessions=False)
+    statements = [statement for user in sorted(users) for statement in disable(activity, user)]
+    return sorted(statements, key=lambda each: each.kind != "disable-user")  # all locks first
 
 
 def lock_statements(session: MysqlSession, users: Collection[str]) -> list[Statement]:
@@ -153,7 +210,16 @@ def lock_statements(session: MysqlSession, users: Collection[str]) -> list[State
 def stop_statements(session: MysqlSession, users: Collection[str]) -> list[Statement]:
     """Return the statements that disable the events of these users and end running events, which are sessions."""
     activity = _read(session, events=True)
-    return [each for user in sorted(users) for each in disable(activity, user) if each.kind != "disable-user"]
+    statements = [each for user in sorted(users) for each in disable(activity, user) if each.kind != "disable-user"]
+    if statements or not activity.at_once:
+        return statements
+    try:
+        # Only the process list has the users of events, and it was not read if a connection was changing its user.
+        busy = _process_list(session) if rows(session, _EVENT_WORKERS) else []
+    except pymysql.MySQLError as error:
+        raise QueryFailed(*server_answer(error)) from None
+    activity = replace(activity, hidden=frozenset(user for user, hidden in busy if hidden))
+    return [_end(activity, user) for user in sorted(activity.hidden & set(users))]
 
 
 def end_session_statements(session: MysqlSession, users: Collection[str]) -> list[Statement]:
@@ -178,13 +244,15 @@ def end_login_statements(session: MysqlSession, user: str, connections: Collecti
         raise QueryFailed(*server_answer(error)) from None
     select = f"SELECT CONCAT({kill}), TRUE {_unfinished(session, [user])}"
     return [
-        EndLogin("end-sessions", user, f"{select} AND p.ID = {connection:d}", False, connection=connection)
+        EndLogin("end-sessions", user, f"{select} AND p.ID = {connection:d}", False, connection=connection, final=True)
         for connection in sorted(connections)
     ]
 
 
 def _unfinished(session: MysqlSession, users: Collection[str]) -> str:
     """Return the end of a query for the connections that may become sessions of these users."""
+    if _lists_at_once(session):
+        return _UNFINISHED_AT_ONCE
     names = sorted(users) if is_mariadb(session) else [*sorted(users), _NO_USER_YET]
     return _UNFINISHED.format(", ".join(map(literal, names)))
 
@@ -194,9 +262,9 @@ def _kill(rds_kill: bool) -> str:
     return "'CALL mysql.rds_kill(', p.ID, ')'" if rds_kill else "'KILL ', p.ID"
 
 
-def _read(session: MysqlSession, events: bool) -> AccountActivity:
+def _read(session: MysqlSession, events: bool, sessions: bool = True) -> AccountActivity:
     try:
-        return read_activity(session, events)
+        return read_activity(session, events, sessions)
     except pymysql.MySQLError as error:
         raise QueryFailed(*server_answer(error)) from None
 

@@ -110,6 +110,10 @@ class Mysql:
         """Return the statements that are missing: the manager, users, privileges."""
         return difference(snapshot, desired)
 
+    def first_statements(self, session: MysqlSession, users: Collection[str]) -> list[Statement]:
+        """Return the statements that lock these users before the process list is read, for which a user may wait."""
+        return disabling.first_statements(session, users)
+
     def lock_statements(
         self,
         session: MysqlSession,

@@ -93,6 +93,10 @@ class Postgres:
         """Return the statements that are missing: the manager, groups, users, memberships."""
         return difference(snapshot, desired)
 
+    def first_statements(self, session: PostgresSession, users: Collection[str]) -> list[Statement]:  # noqa: ARG002
+        """Return nothing: no session makes reading sessions wait, and locking waits for those of the user."""
+        return []
+
     def lock_statements(
         self, session: PostgresSession, users: Collection[str], failures: Mapping[str, Exception] = NO_FAILURES
     ) -> list[Statement]:
