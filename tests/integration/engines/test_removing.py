@@ -547,6 +547,33 @@ def test_an_event_that_is_running_ends_with_its_user(place, leaver):
         master.run("DROP TABLE endless")
 
 
+@pytest.mark.parametrize("place", [MYSQL], indirect=True)
+@pytest.mark.parametrize("changing", [False, True], ids=["", "change-of-user"])
+def test_an_event_that_runs_on_though_it_is_disabled_and_its_user_locked_ends(place, leaver, changing):
+    with place.as_rdsadmin() as rdsadmin:
+        rdsadmin.run("SET GLOBAL event_scheduler = ON")
+    runs = "SELECT 1 FROM performance_schema.threads WHERE NAME = 'thread/sql/event_worker'"
+    with place.as_user(leaver) as session:
+        session.run("CREATE EVENT sleeper ON SCHEDULE AT NOW() ON COMPLETION PRESERVE DO DO SLEEP(60)")
+    with place.as_master() as master, ExitStack() as stack:
+        until(lambda: master.run(runs), 10)
+        master.run("ALTER EVENT sleeper DISABLE")
+        master.run(f"ALTER USER {leaver} ACCOUNT LOCK")
+        if changing:
+            place.converge(
+                DesiredState((user("changer", ("shop", "readonly")),), dict.fromkeys(place.known, "created"))
+            )
+            place.known.add("changer")
+            client = stack.enter_context(place.as_user("changer"))
+            stack.callback(client._session._force_close)
+            begin_change_of_user(client, leaver)
+        removal = place.remove(leaver)
+        assert removal.unreached == ()
+        assert kinds(removal.changes) == ["end-sessions"]
+        until(lambda: not master.run(runs), 5)
+        master.run("DROP EVENT sleeper")
+
+
 @pytest.mark.parametrize("place", MYSQL_FAMILY, indirect=True)
 def test_events_of_a_locked_user_no_longer_run_and_whoever_enables_one_owns_it(place, leaver):
     with place.as_rdsadmin() as rdsadmin:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pymysql
 from pymysql.charset import charset_by_name
@@ -32,6 +32,8 @@ _HAS_AT_ONCE = """SELECT 1 FROM information_schema.TABLES AS t, performance_sche
 WHERE t.TABLE_SCHEMA = 'performance_schema' AND t.TABLE_NAME = 'processlist' AND @@performance_schema
 AND s.VARIABLE_NAME = 'Performance_schema_thread_instances_lost' AND s.VARIABLE_VALUE = '0'"""
 _BUSY_AT_ONCE = f"SELECT DISTINCT CONVERT(p.USER USING utf8mb4) COLLATE utf8mb4_bin, 0 FROM {_AT_ONCE}"  # noqa: S608
+#: A change of the user that has had the time that logins get.
+_LATE_CHANGE = "p.COMMAND = 'Change user' AND p.TIME >= 1"
 _CHANGES_USER = f"SELECT 1 FROM {_AT_ONCE} WHERE p.COMMAND = 'Change user' LIMIT 1"  # noqa: S608
 #: Connections as `p` that are logging in, or become another user's. Each shows its new user before the server reads
 #: whether that is locked; but MySQL shows none for a new connection, until the login has succeeded.
@@ -88,6 +90,7 @@ class AccountActivity:
     :ivar locked: accounts that can't log in.
     :ivar busy: users that have sessions.
     :ivar at_once: whether their sessions can be listed without waiting for another connection.
+    :ivar complete: whether the process list was read, and not only what can be listed at once.
     :ivar hidden: users with a session that only the process list has as theirs: an event that is running.
     :ivar events: definer, as `user@host pattern` → its enabled events.
     :ivar rds_kill: whether RDS's procedure for ending sessions exists.
@@ -99,6 +102,7 @@ class AccountActivity:
     events: Mapping[str, tuple[Event, ...]]
     rds_kill: bool
     at_once: bool
+    complete: bool
     hidden: frozenset[str]
 
 
@@ -109,9 +113,10 @@ def read_activity(session: MysqlSession, events: bool = True, sessions: bool = T
     :param sessions: also read which users have sessions. Where they can't be listed at once, a user can make that slow.
     """
     at_once = _lists_at_once(session)
+    complete = sessions and not (at_once and rows(session, _CHANGES_USER))
     busy: list[tuple[str, int]] = []
     if sessions:
-        busy = rows(session, _BUSY_AT_ONCE) if at_once and rows(session, _CHANGES_USER) else _process_list(session)
+        busy = _process_list(session) if complete else rows(session, _BUSY_AT_ONCE)
     by_definer: dict[str, list[Event]] = {}
     for definer, *event in sorted(rows(session, _EVENTS)) if events else ():
         by_definer.setdefault(definer, []).append(Event(*event))
@@ -124,6 +129,7 @@ def read_activity(session: MysqlSession, events: bool = True, sessions: bool = T
         events={definer: tuple(found) for definer, found in by_definer.items()},
         rds_kill=bool(rows(session, _RDS_KILL)),
         at_once=at_once,
+        complete=complete,
         hidden=frozenset(user for user, hidden in busy if hidden),
     )
 
@@ -208,18 +214,20 @@ def lock_statements(session: MysqlSession, users: Collection[str]) -> list[State
 
 
 def stop_statements(session: MysqlSession, users: Collection[str]) -> list[Statement]:
-    """Return the statements that disable the events of these users and end running events, which are sessions."""
+    """Return the statements that disable the events of these users and end running events, which are sessions.
+
+    If a change of the user keeps the process list from being read, which alone has the users of running events, they
+    include one that ends the change.
+    """
     activity = _read(session, events=True)
     statements = [each for user in sorted(users) for each in disable(activity, user) if each.kind != "disable-user"]
-    if statements or not activity.at_once:
-        return statements
     try:
-        # Only the process list has the users of events, and it was not read if a connection was changing its user.
-        busy = _process_list(session) if rows(session, _EVENT_WORKERS) else []
+        if activity.complete or not rows(session, _EVENT_WORKERS):
+            return statements
     except pymysql.MySQLError as error:
         raise QueryFailed(*server_answer(error)) from None
-    activity = replace(activity, hidden=frozenset(user for user, hidden in busy if hidden))
-    return [_end(activity, user) for user in sorted(activity.hidden & set(users))]
+    kill = f"SELECT CONCAT({_kill(activity.rds_kill)}), TRUE FROM {_AT_ONCE} WHERE {_LATE_CHANGE}"  # noqa: S608
+    return statements + [Statement("end-sessions", user, kill, False) for user in sorted(users)]
 
 
 def end_session_statements(session: MysqlSession, users: Collection[str]) -> list[Statement]:
