@@ -31,7 +31,7 @@ class Layout(NamedTuple):
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON."""
-        return dict(vars(self))
+        return self._asdict()
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Layout":

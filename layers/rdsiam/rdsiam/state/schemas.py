@@ -70,7 +70,7 @@ class ObservedSchemas(NamedTuple):
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON; `ObservedSchemas.from_json` gives it back."""
-        return {"opened": [each.to_json() for each in self.opened], "public": [vars(each) for each in self.public]}
+        return {"opened": [each.to_json() for each in self.opened], "public": [each._asdict() for each in self.public]}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "ObservedSchemas":
