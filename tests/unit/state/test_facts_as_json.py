@@ -1,4 +1,4 @@
-"""What the inventory keeps of a server is the same after it was written as JSON."""
+"""Facts of a server, which the inventory keeps: they are the same after they were written as JSON."""
 
 import json
 
