@@ -10,9 +10,12 @@ import pytest
 _NOT_HERE = (".amazonaws.com", ".example", ".example.com", ".invalid")
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def no_name_server() -> Iterator[None]:
-    """Let the names of others not resolve, at once: a name server may take seconds to say so."""
+    """Let the names of others not resolve, at once: a name server may take seconds to say so.
+
+    For each module anew: integration tests, whose databases have such names, may come next in the same process.
+    """
     resolve = socket.getaddrinfo
 
     def resolve_here(host: Any, *arguments: Any, **options: Any) -> Any:

@@ -17,7 +17,7 @@ from tests.integration.place import Place, user
 from tests.kinds import POSTGRES
 
 # An administrator's rights decide nothing here.
-pytestmark = pytest.mark.exhaustive_on("vanilla")
+pytestmark = pytest.mark.exhaustive_on("vanilla", "postgres14")
 
 EVERY = user("reader", ("*", "readonly"))
 ODD = ('quo"te', "100% {}", "Ünï cödé", "select", "z" * 63)

@@ -18,7 +18,7 @@ from tests.integration.place import DENIED, Client, Place
 from tests.kinds import POSTGRES
 
 # test_real_schemas.py has such an administrator's schemas.
-pytestmark = pytest.mark.exhaustive_on("vanilla")
+pytestmark = pytest.mark.exhaustive_on("vanilla", "postgres14")
 
 #: Names as people and tools make them; the last has 63 bytes.
 ODD = ('We "quote"', "select", "100% {}", "ünïcode", "x" * 63)

@@ -68,6 +68,7 @@ def test_nothing_is_left(tmp_path: Path, eventually: Eventually, how: signal.Sig
     assert host not in hosts_path().read_text()
 
 
+@pytest.mark.exhaustive
 def test_two_signals_at_once_leave_nothing_as_one_does(tmp_path: Path, eventually: Eventually) -> None:
     """`kill %1` for `make local`: the shell signals the whole job, and `make` signals localcloud once more."""
     cloud = client.start(*DATABASE, log=tmp_path / "log")

@@ -99,6 +99,7 @@ def each_step_dies_once(patch: pytest.MonkeyPatch, owner: type, steps: tuple[str
     return died
 
 
+@pytest.mark.exhaustive
 def test_a_migration_that_is_killed_after_the_effect_of_any_step_ends_as_it_should(
     account: Account, handlers, app, monkeypatch
 ):

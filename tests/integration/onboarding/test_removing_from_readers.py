@@ -145,6 +145,7 @@ def test_readers_are_visited_if_iam_authentication_was_switched_off(cluster, ses
     cluster.assert_removed(sessions)
 
 
+@pytest.mark.exhaustive
 def test_a_reader_that_hangs_delays_neither_the_writer_nor_other_readers_and_is_tried_again(cluster, sessions):
     writer, hanging, other = cluster.members()
     server = cluster.databases.process(hanging)
@@ -201,6 +202,7 @@ def test_a_failover_during_a_revocation_leaves_the_user_nothing(cluster, session
     cluster.assert_removed(sessions)
 
 
+@pytest.mark.exhaustive
 def test_members_of_a_stopped_cluster_are_named_and_have_forgotten_the_user_once_it_starts(cluster, sessions):
     rds = cluster.databases.rds
     rds.stop_db_cluster(DBClusterIdentifier=cluster.name)

@@ -195,6 +195,7 @@ def test_the_command_plans_revokes_and_lifts(account, place):
     assert account.onboard(place["arn"])["status"] == "unchanged"
 
 
+@pytest.mark.exhaustive
 def test_an_until_that_passes_starts_an_onboarding_that_withdraws_the_policy(account, place):
     ends = int(time.time()) + 25
     soon = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(ends))

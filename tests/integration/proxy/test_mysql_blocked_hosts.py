@@ -196,18 +196,15 @@ def test_the_server_counts_connections_that_break_off(server):
     assert max(max(numbers) for numbers in errors(server)) > 0
 
 
-#: Ends that `make test` tries on both servers; the others on MariaDB.
-ON_BOTH = {"after the greeting", "COM_QUIT", "wrong secret", "unknown user", "a user that isn't GBK"}
+#: Ends that `make test` tries.
+USUAL = {"after the greeting", "COM_QUIT", "wrong secret", "unknown user", "a user that isn't GBK"}
 CASES = [
-    *(pytest.param("mariadb", attempt, id=f"mariadb-{name}") for name, attempt in ENDS.items()),
-    *(
-        pytest.param(
-            "mysql", attempt, id=f"mysql-{name}",
-            marks=[needs_mysql] if name in ON_BOTH else [needs_mysql, pytest.mark.exhaustive],
-        )
-        for name, attempt in ENDS.items()
-    ),
-]  # fmt: skip
+    pytest.param(
+        kind, attempt, id=f"{kind}-{name}", marks=[*marks, *([] if name in USUAL else [pytest.mark.exhaustive])]
+    )
+    for kind, marks in (("mariadb", []), ("mysql", [needs_mysql]))
+    for name, attempt in ENDS.items()
+]
 
 
 @pytest.mark.parametrize(("server", "end"), CASES, indirect=["server"])

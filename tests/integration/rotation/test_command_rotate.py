@@ -127,7 +127,7 @@ def test_set_up_prints_its_plan_or_the_reason_of_its_refusal(account, database):
         (("now", "IDENTIFIER", "--", "-v"), 5, "rdsiam rotate set-up --plan IDENTIFIER -- -v"),
         (("set-up", "IDENTIFIER", "nobody"), 3, "access.yaml has no `rotate` for nobody"),
         (("status", "IDENTIFIER"), 2, "Missing argument 'USER'"),
-        (("list", "IDENTIFIER"), 2, "unexpected extra argument"),
+        (("list", "IDENTIFIER"), 2, "Unexpected argument: IDENTIFIER; a database is named with --database"),
         (("status", "IDENTIFIER", "etl", "--secret", "x"), 2, "No such option"),
         (("all",), 2, "Missing option '--reason'"),
         (("now", "IDENTIFIER", "etl", "--confirm"), 2, "No such option"),

@@ -48,6 +48,7 @@ class Bearer(AuthBase):
         return request
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("authorizer", ["iam", "jwt"])
 def test_the_api_is_as_it_is_described(account, place, issuer, authorizer):
     described = document()
