@@ -139,10 +139,9 @@ def test_a_second_onboarding_changes_nothing(local, role):
     assert (answer["status"], answer["changes"]) == ("unchanged", [])
 
 
-def test_a_migration_of_somebody_whom_nobody_replaces_is_refused_with_the_lines_to_add(local, role):
+def test_a_migration_of_somebody_who_is_not_there_is_refused(local, role):
     answer = invoke(local, "migrate-plan.json")
-    assert (answer["status"], answer["changes"]) == ("refused", [])
-    assert 'replaces: "app"' in answer["remedy"]
+    assert (answer["status"], answer["code"], answer["changes"]) == ("refused", "user-missing", [])
     assert invoke_warm(local, "migrate-undo.json")["status"] == "unchanged"
     assert invoke_warm(local, "migrate-status.json")["migrations"] == []
 

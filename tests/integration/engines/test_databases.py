@@ -320,7 +320,7 @@ def closed_entry(request, place) -> Iterator[str]:
     """Let nobody connect to the database in which rdsiam begins; return the statement that the owner runs then."""
     close, reopen = ENTRY[request.param]
     with place.as_rdsadmin() as admin:
-        admin.run("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = 'postgres'")
+        admin.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'postgres'")
         admin.run(close)
         yield reopen
         admin.run(reopen)
