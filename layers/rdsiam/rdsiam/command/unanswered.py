@@ -10,7 +10,7 @@ from rdsiam.core.arn import Arn
 from rdsiam.errors import RdsiamError
 from rdsiam.tokens.endpoints import is_rds
 
-#: Seconds for an answer of RDS: whoever waits for it has seen an error already.
+#: Maximum seconds to wait for RDS. The user has already seen an error.
 _SECONDS = 2
 
 

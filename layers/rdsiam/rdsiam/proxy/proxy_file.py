@@ -84,7 +84,7 @@ _OTHER = -1
 
 @dataclass(frozen=True)
 class _Lines:
-    """The line of each key, as far as it stands at the beginning of one; table 0 is the part above all headers."""
+    """Return the line of each key that begins a line. Table 0 is the part above all headers."""
 
     lines: Mapping[tuple[int, str], int]
 
